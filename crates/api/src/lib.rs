@@ -1,0 +1,30 @@
+//! The services' typed interfaces, generated from `proto/`: one trait a service.
+//!
+//! Services and gateways know each other only as `Arc<dyn …Service>`. In one process that is the service itself, called
+//! directly, without sockets or encoding; in distributed form it will be a stub that calls a remote instance. Callers
+//! cannot tell. All methods are cancel safe in the sense that dropping the future leaves the outcome unknown, as a lost
+//! answer would; what is stored is stored whole or not at all.
+
+mod call;
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/mpim.service.v1.rs"));
+}
+
+use std::sync::Arc;
+
+pub use call::{Call, Caller, ConnectionId};
+pub use generated::*;
+
+/// All services, as whoever calls them sees them.
+#[derive(Clone)]
+pub struct Services {
+    /// Accounts, sessions, tokens.
+    pub user: Arc<dyn UserService>,
+    /// The logs.
+    pub message: Arc<dyn MessageService>,
+    /// Groups.
+    pub group: Arc<dyn GroupService>,
+    /// Who is online.
+    pub presence: Arc<dyn PresenceService>,
+}

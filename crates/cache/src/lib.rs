@@ -1,0 +1,58 @@
+//! Look-ups that may vanish: a copy of what the database says, for a while. Losing all of it costs latency, never a
+//! message; it knows nothing of the message queue.
+//!
+//! [`Cache`] is the interface of a back end, [`LocalCache`] the one within the process. [`Lookup`] is what services use:
+//! cache-aside for one kind of value, with one load for however many ask, absence cached briefly, lifetimes spread by
+//! a tenth so that they do not end together, and the database asked directly where the back end fails.
+//!
+//! No stale value is left behind: a load that began before an invalidation does not store its value after it. For
+//! this a miss hands out a [`Lease`], which an invalidation revokes.
+
+#[cfg(feature = "contract")]
+pub mod contract;
+mod local;
+mod lookup;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use local::LocalCache;
+pub use lookup::{Lookup, LookupConfig};
+
+/// What a cache's method returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The cache could not be reached, or not in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the cache is unavailable: {0}")]
+pub struct Error(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// The permission to fill a key, valid until the key is invalidated or somebody fills it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease(pub u64);
+
+/// What is known of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Its value.
+    Value(Bytes),
+    /// It is known that there is none.
+    Absent,
+    /// Nothing; whoever loads it may fill it with this lease.
+    Miss(Lease),
+}
+
+/// A cache's back end. Keys are short ASCII texts such as `user:17`.
+#[async_trait]
+pub trait Cache: Send + Sync + 'static {
+    /// What is known of each key, in the keys' order.
+    async fn get(&self, keys: &[String]) -> Result<Vec<Found>>;
+
+    /// Stores a value, or (`None`) that there is none, for `ttl`; does nothing if the lease is no longer valid.
+    async fn fill(&self, key: &str, lease: Lease, value: Option<Bytes>, ttl: Duration) -> Result<()>;
+
+    /// Forgets keys and revokes the leases on them. To be called after the commit that changed them.
+    async fn invalidate(&self, keys: &[String]) -> Result<()>;
+}

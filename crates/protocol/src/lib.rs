@@ -1,0 +1,36 @@
+//! What clients and servers agree on: messages, ids, limits, error codes. Pure: no I/O, no clock of its own.
+//!
+//! The messages are generated from `proto/`; [`wire`] holds those between clients and gateways, [`queue`] those that
+//! services publish to gateways. What more than one program must know has its one home here.
+
+mod content;
+mod error;
+mod id;
+pub mod limits;
+mod name;
+/// The generated messages of the client protocol, `mpim.client.v1`; `docs/protocol.md` describes their use.
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
+pub mod wire {
+    include!(concat!(env!("OUT_DIR"), "/mpim.client.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/mpim.client.v1.serde.rs"));
+}
+/// The generated messages that services publish through the message queue, `mpim.queue.v1`.
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
+pub mod queue {
+    include!(concat!(env!("OUT_DIR"), "/mpim.queue.v1.rs"));
+}
+
+pub use content::RawContent;
+pub use error::{Advice, Error, Result};
+pub use id::{ConversationId, EntryId, GatewayId, GroupId, IdGenerator, InvalidId, NodeNumber, SessionId, UserId};
+pub use name::{InvalidName, UserName};
+
+/// What a client sends first on a TCP connection, before its first frame. No HTTP method begins with it, so that TCP
+/// and HTTP share a port.
+pub const TCP_PREFACE: &[u8; 6] = b"MPIM/1";
+
+/// The WebSocket sub-protocol whose binary messages are protobuf frames.
+pub const WEBSOCKET_PROTOBUF: &str = "mpim.v1.protobuf";
+
+/// The WebSocket sub-protocol whose text messages are frames in canonical protobuf JSON.
+pub const WEBSOCKET_JSON: &str = "mpim.v1.json";
