@@ -33,10 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let mut config = prost_build::Config::new();
-    config
-        .bytes(["."])
-        .extern_path(".mpim.client.v1.RawContent", "crate::RawContent")
-        .compile_fds(files.clone())?;
+    config.bytes(["."]).extern_path(".mpim.client.v1.RawContent", "crate::RawContent").compile_fds(files.clone())?;
     let mut json = pbjson_build::Builder::new();
     json.register_descriptors(&files.encode_to_vec())?
         .extern_path(".mpim.client.v1.RawContent", "crate::RawContent")

@@ -146,7 +146,8 @@ mod tests {
         encoding::uint64::encode(9_000, &77, &mut content);
         encoding::fixed32::encode(9_001, &5, &mut content);
         encoding::fixed64::encode(9_002, &6, &mut content);
-        let entry = Entry { position: 3, content: Some(RawContent::from_bytes(content.clone().into())), ..Entry::default() };
+        let entry =
+            Entry { position: 3, content: Some(RawContent::from_bytes(content.clone().into())), ..Entry::default() };
         let again = Entry::decode(entry.encode_to_vec().as_slice()).unwrap();
         assert_eq!(again.content.as_ref().unwrap().as_bytes(), &content);
         assert_eq!(again.content.unwrap().text().unwrap(), "天气");

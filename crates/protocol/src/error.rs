@@ -160,7 +160,9 @@ mod tests {
         let wire = wire::Error::from(error);
         assert_eq!(wire.retry_after_ms, 1);
         assert_eq!(Error::from(wire).advice(), Advice::RetryLater);
-        for (code, advice) in [(199, Advice::GiveUp), (299, Advice::LogIn), (399, Advice::RetryLater), (777, Advice::RetrySameId)] {
+        for (code, advice) in
+            [(199, Advice::GiveUp), (299, Advice::LogIn), (399, Advice::RetryLater), (777, Advice::RetrySameId)]
+        {
             assert_eq!(Error::from(wire::Error { code, ..Default::default() }).advice(), advice);
         }
     }

@@ -88,7 +88,8 @@ mod tests {
     #[test]
     fn what_could_deceive_or_break_a_screen_is_refused() {
         let long = "x".repeat(33);
-        for name in ["", " a", "a b", "a\u{202e}b", "a\0b", "\n", "@all", "a/b", "-a", "a.", "\u{301}a", long.as_str()] {
+        for name in ["", " a", "a b", "a\u{202e}b", "a\0b", "\n", "@all", "a/b", "-a", "a.", "\u{301}a", long.as_str()]
+        {
             assert!(name.parse::<UserName>().is_err(), "{name:?}");
         }
     }

@@ -29,7 +29,9 @@ impl From<Error> for protocol::Error {
                 ErrorCode::StorageUnavailable,
                 "certainly not stored: the server's storage is full or read-only; try again later",
             ),
-            Error::NotStored(_) => (ErrorCode::Unavailable, "certainly not stored: the server's storage is unavailable; try again"),
+            Error::NotStored(_) => {
+                (ErrorCode::Unavailable, "certainly not stored: the server's storage is unavailable; try again")
+            }
             Error::Unknown(_) => (ErrorCode::OutcomeUnknown, "outcome unknown: retry with the same id"),
         };
         Self::new(code, message).with_retry_after(std::time::Duration::from_secs(1)).with_source(error)
