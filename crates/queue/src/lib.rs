@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::{GatewayId, GroupId, UserId};
 
-pub use local::LocalQueue;
+pub use local::{Bounds, LocalQueue};
 
 /// What a queue's method returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -81,9 +81,11 @@ pub trait Queue: Send + Sync + 'static {
 #[async_trait]
 pub trait Subscription: Send + Sync + 'static {
     /// The next publications: waits for at least one, takes those that are there, at most `max`. Cancel safe.
+    /// One caller at a time. Once the gateway has opened again, the former subscription waits here for ever.
     async fn receive(&self, max: usize) -> Vec<Delivered>;
 
-    /// Hears these topics from now on: what is published after the return is heard.
+    /// Hears these topics from now on: what is published after the return is heard. Fails once the gateway has opened
+    /// again.
     async fn subscribe(&self, topics: Vec<Topic>) -> Result<()>;
 
     /// Hears them no longer; those not subscribed are passed over.

@@ -1,0 +1,120 @@
+//! What waits for one gateway. Publications leave in the order they came; neither their number nor their bytes exceed
+//! the bounds; pushing never waits. What does not fit is counted, and the count stands in its place in the order.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Arc, atomic::Ordering},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{Bounds, Figures};
+use crate::{Delivered, Publication};
+
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    bounds: Bounds,
+    waiting: Mutex<Waiting>,
+    arrived: Notify,
+    figures: Arc<Figures>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Publications, and between them how many were lost there.
+    queue: VecDeque<Delivered>,
+    publications: usize,
+    bytes: usize,
+    /// Lost after the last of `queue`.
+    lost: u64,
+    /// Somebody sleeps until something arrives.
+    asleep: bool,
+    shut: bool,
+}
+
+impl Mailbox {
+    pub(super) fn new(bounds: Bounds, figures: Arc<Figures>) -> Self {
+        Self { bounds, waiting: Mutex::default(), arrived: Notify::new(), figures }
+    }
+
+    /// Adds a publication, or counts it as lost. Returns whether [`Self::wake`] must be called.
+    pub(super) fn push(&self, publication: Publication) -> bool {
+        let mut waiting = self.waiting.lock();
+        if waiting.shut {
+            return false;
+        }
+        let bytes = waiting.bytes.saturating_add(publication.payload.len());
+        if waiting.publications >= self.bounds.publications_max || bytes > self.bounds.bytes_max {
+            waiting.lost += 1;
+            self.figures.lost.fetch_add(1, Ordering::Relaxed);
+        } else {
+            waiting.note_lost();
+            waiting.queue.push_back(Delivered::Publication(publication));
+            waiting.publications += 1;
+            waiting.bytes = bytes;
+        }
+        mem::take(&mut waiting.asleep)
+    }
+
+    pub(super) fn wake(&self) {
+        self.arrived.notify_one();
+    }
+
+    /// Waits for at least one, and takes at most `max`. Cancel safe: takes nothing before it returns.
+    pub(super) async fn receive(&self, max: usize) -> Vec<Delivered> {
+        loop {
+            if let Some(taken) = self.take(max.max(1)) {
+                return taken;
+            }
+            // A wake-up between the look and this is kept by `Notify`.
+            self.arrived.notified().await;
+        }
+    }
+
+    fn take(&self, max: usize) -> Option<Vec<Delivered>> {
+        let mut waiting = self.waiting.lock();
+        if waiting.queue.len() < max {
+            waiting.note_lost();
+        }
+        let count = waiting.queue.len().min(max);
+        if count == 0 {
+            waiting.asleep = true;
+            return None;
+        }
+        let taken: Vec<_> = waiting.queue.drain(..count).collect();
+        let bytes: usize = taken.iter().map(payload_bytes).sum();
+        let publications = taken.iter().filter(|delivered| matches!(delivered, Delivered::Publication(_))).count();
+        waiting.publications -= publications;
+        waiting.bytes -= bytes;
+        drop(waiting);
+        self.figures.delivered.fetch_add(publications as u64, Ordering::Relaxed);
+        Some(taken)
+    }
+
+    /// Forgets what waits and takes nothing more.
+    pub(super) fn shut(&self) {
+        *self.waiting.lock() = Waiting { shut: true, ..Waiting::default() };
+    }
+
+    pub(super) fn length(&self) -> usize {
+        self.waiting.lock().publications
+    }
+}
+
+impl Waiting {
+    /// Puts what was lost in its place in the order.
+    fn note_lost(&mut self) {
+        if self.lost > 0 {
+            self.queue.push_back(Delivered::Lost(mem::take(&mut self.lost)));
+        }
+    }
+}
+
+fn payload_bytes(delivered: &Delivered) -> usize {
+    match delivered {
+        Delivered::Publication(publication) => publication.payload.len(),
+        Delivered::Lost(_) => 0,
+    }
+}
