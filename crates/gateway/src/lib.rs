@@ -1,1 +1,19 @@
-//! x
+//! Client connections: sessions, outboxes, protocol conversion.
+//!
+//! A gateway holds no truth: whoever loses one connects to another and resumes from positions. What it promises:
+//!
+//! - the sends of one connection are appended in the order they came, and each request gets one answer or one error;
+//! - a push leaves in the order the queue handed it over, encoded once for each encoding, however many receive it;
+//! - nobody waits for a slow client: what a connection may leave unread is bounded, and past the bound it is closed;
+//! - who is not (or no longer) a member of a group is not handed the group's entries, even where pushes were lost;
+//! - a connection hears its topics before its `connect` or `sync` reads, so that nothing falls between the two.
+//!
+//! It does not retry, store, or decide who may do what: services do.
+
+mod config;
+mod gateway;
+mod metrics;
+
+pub use config::{Config, Limits, Rate};
+pub use gateway::{Error, Gateway};
+pub use metrics::Metrics;
