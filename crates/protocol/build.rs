@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build(&[".mpim.client.v1"])?;
 
     // For the generator of the services' messages, which refer to these.
-    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), public.encode_to_vec())?;
     Ok(())
 }

@@ -1,0 +1,279 @@
+//! Group commit: one task writes what has gathered while it wrote before.
+//!
+//! Nobody waits for a timer: an entry that comes alone is written alone, at once; under load batches grow by
+//! themselves. Entries of one call keep their order, and so do calls made one after the other.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use api::Call;
+use prometheus_client::{
+    metrics::{
+        counter::Counter,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+use protocol::{
+    Error, Result, UserId,
+    queue::{EntryDelivery, delivery::What},
+    wire::{self, ErrorCode, server_frame::Body},
+};
+use queue::Topic;
+use store::{Appended, Audience, Messages, NewEntry, Refused};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Config, publisher::Publisher};
+use crate::push::{self, Pushes};
+
+/// Calls waiting at most; beyond, sends are refused as overloaded.
+const CALLS_QUEUED_MAX: usize = 16_384;
+/// What an entry costs in the queue beside its content, in bytes.
+const ENTRY_BYTES: usize = 256;
+
+pub(super) struct AppenderMetrics {
+    batch_entries: Histogram,
+    commit_seconds: Histogram,
+    appended: Counter,
+    failed: Counter,
+}
+
+impl AppenderMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            batch_entries: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
+            commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+            appended: Counter::default(),
+            failed: Counter::default(),
+        };
+        registry.register("append_batch_entries", "Entries written in one transaction", metrics.batch_entries.clone());
+        registry.register("append_commit_seconds", "Time of one transaction", metrics.commit_seconds.clone());
+        registry.register("appended_entries", "Entries committed", metrics.appended.clone());
+        registry.register("append_failures", "Transactions that failed", metrics.failed.clone());
+        metrics
+    }
+}
+
+/// Hands entries to the appending task.
+#[derive(Clone)]
+pub(super) struct Appender {
+    jobs: mpsc::Sender<Job>,
+    /// Bounds the bytes of entries waiting.
+    room: Arc<Semaphore>,
+    room_bytes: usize,
+    stop: CancellationToken,
+}
+
+struct Job {
+    entries: Vec<NewEntry>,
+    origin: u64,
+    deadline: Instant,
+    reply: oneshot::Sender<Vec<Result<wire::Sent>>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Appender {
+    /// The appender, its task, and a bell that rings when an entry changed who is a member of a group.
+    pub(super) fn new(
+        config: &Config,
+        store: Arc<dyn Messages>,
+        publisher: Publisher,
+        metrics: AppenderMetrics,
+        stop: CancellationToken,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>, Arc<Notify>) {
+        let (jobs, queue) = mpsc::channel(CALLS_QUEUED_MAX);
+        let room_bytes = config.append_queue_bytes_max.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
+        let room = Arc::new(Semaphore::new(room_bytes));
+        let members_moved = Arc::new(Notify::new());
+        let task = Task {
+            store,
+            publisher,
+            metrics,
+            batch_max: config.append_batch_max.max(1),
+            members_moved: Arc::clone(&members_moved),
+        };
+        let run = task.run(queue, stop.clone());
+        (Self { jobs, room, room_bytes, stop }, run, members_moved)
+    }
+
+    /// Appends in the order given and answers each, after the commit. If the future is dropped, the outcome is unknown.
+    pub(super) async fn append(&self, call: &Call, entries: Vec<NewEntry>) -> Vec<Result<wire::Sent>> {
+        let count = entries.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        let reply = match self.enqueue(call, entries) {
+            Ok(reply) => reply,
+            Err(error) => return vec![Err(error); count],
+        };
+        match reply.await {
+            Ok(results) => results,
+            // The task ended with the call in its hands, which only a panic does.
+            Err(_) => {
+                vec![Err(Error::new(ErrorCode::OutcomeUnknown, "outcome unknown: retry with the same id")); count]
+            }
+        }
+    }
+
+    fn enqueue(&self, call: &Call, entries: Vec<NewEntry>) -> Result<oneshot::Receiver<Vec<Result<wire::Sent>>>> {
+        if self.stop.is_cancelled() {
+            return Err(Error::new(ErrorCode::Draining, "certainly not stored: this server is stopping"));
+        }
+        let overloaded = || {
+            Error::new(ErrorCode::Overloaded, "certainly not stored: too much is waiting to be written")
+                .with_retry_after(std::time::Duration::from_millis(200))
+        };
+        let bytes: usize = entries.iter().map(|entry| entry.content.len() + ENTRY_BYTES).sum();
+        let permits = u32::try_from(bytes.min(self.room_bytes)).map_err(|_| overloaded())?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(permits).map_err(|_| overloaded())?;
+        let (reply, answer) = oneshot::channel();
+        let origin = call.origin.map_or(0, |origin| origin.0);
+        let job = Job { entries, origin, deadline: call.deadline, reply, _room: room };
+        self.jobs.try_send(job).map_err(|_| overloaded())?;
+        Ok(answer)
+    }
+}
+
+struct Task {
+    store: Arc<dyn Messages>,
+    publisher: Publisher,
+    metrics: AppenderMetrics,
+    batch_max: usize,
+    members_moved: Arc<Notify>,
+}
+
+impl Task {
+    async fn run(self, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
+        let mut waiting = VecDeque::new();
+        let mut received = Vec::new();
+        loop {
+            if waiting.is_empty() {
+                let count = tokio::select! {
+                    count = queue.recv_many(&mut received, self.batch_max) => count,
+                    () = stop.cancelled() => {
+                        queue.close();
+                        queue.recv_many(&mut received, self.batch_max).await
+                    }
+                };
+                if count == 0 {
+                    return;
+                }
+                waiting.extend(received.drain(..));
+            }
+            self.write(&mut waiting).await;
+        }
+    }
+
+    /// Writes the first jobs that wait, as many as fit one transaction.
+    async fn write(&self, waiting: &mut VecDeque<Job>) {
+        let mut jobs = Vec::new();
+        let mut entries = Vec::new();
+        while let Some(mut job) = waiting.pop_front() {
+            if !entries.is_empty() && entries.len() + job.entries.len() > self.batch_max {
+                waiting.push_front(job);
+                break;
+            }
+            // Whoever asked has gone or given up: nobody would hear the answer.
+            if job.reply.is_closed() {
+                continue;
+            }
+            if job.deadline <= Instant::now() {
+                let late = Error::new(ErrorCode::Overloaded, "certainly not stored: it waited too long");
+                let _ = job.reply.send(vec![Err(late); job.entries.len()]);
+                continue;
+            }
+            let count = job.entries.len();
+            entries.append(&mut job.entries);
+            jobs.push((job, count));
+        }
+        if entries.is_empty() {
+            return;
+        }
+        self.metrics.batch_entries.observe(entries.len() as f64);
+        let began = Instant::now();
+        let outcome = self.store.append(entries.clone()).await;
+        self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+        match outcome {
+            Ok(outcomes) => self.answer(jobs, entries, outcomes),
+            Err(error) => {
+                self.metrics.failed.inc();
+                tracing::error!(%error, entries = entries.len(), "a transaction failed");
+                let error = Error::from(error);
+                for (job, count) in jobs {
+                    let _ = job.reply.send(vec![Err(error.clone()); count]);
+                }
+            }
+        }
+    }
+
+    fn answer(
+        &self,
+        jobs: Vec<(Job, usize)>,
+        entries: Vec<NewEntry>,
+        outcomes: Vec<std::result::Result<Appended, Refused>>,
+    ) {
+        let mut pushes = Pushes::default();
+        let mut outcomes = entries.into_iter().zip(outcomes);
+        for (job, count) in jobs {
+            let results = outcomes.by_ref().take(count).map(|(entry, outcome)| match outcome {
+                Ok(appended) => {
+                    let conversation = entry.conversation.get();
+                    let sent = wire::Sent { conversation, position: appended.position, time_ms: appended.time_ms };
+                    if !appended.duplicate {
+                        self.metrics.appended.inc();
+                    }
+                    if !appended.entered.is_empty() || !appended.exited.is_empty() {
+                        self.members_moved.notify_one();
+                    }
+                    push_entry(&mut pushes, job.origin, entry, appended);
+                    Ok(sent)
+                }
+                Err(refused) => Err(refusal(refused)),
+            });
+            let _ = job.reply.send(results.collect());
+        }
+        self.publisher.publish(pushes);
+    }
+}
+
+fn refusal(refused: Refused) -> Error {
+    match refused {
+        Refused::NotMember => Error::not_member(),
+        Refused::IdReused => {
+            Error::new(ErrorCode::IdReused, "id: used before for something else; make a new one for each message")
+        }
+        Refused::TooManyMembers => {
+            let max = protocol::limits::MEMBERS_MAX;
+            Error::new(ErrorCode::LimitExceeded, format!("members: the group would have more than the {max} allowed"))
+        }
+    }
+}
+
+fn push_entry(pushes: &mut Pushes, origin: u64, entry: NewEntry, appended: Appended) {
+    let users = |users: Vec<UserId>| users.into_iter().map(UserId::get).collect();
+    let frame = push::frame(Body::Entry(wire::EntryPush {
+        conversation: entry.conversation.get(),
+        kind: appended.kind.into(),
+        entry: Some(wire::Entry {
+            position: appended.position,
+            id: entry.id.to_string(),
+            sender: entry.sender.get(),
+            time_ms: appended.time_ms,
+            content: Some(protocol::RawContent::from_bytes(entry.content)),
+        }),
+    }));
+    let what = What::Entry(EntryDelivery {
+        frame,
+        conversation: entry.conversation.get(),
+        position: appended.position,
+        entered: users(appended.entered),
+        exited: users(appended.exited),
+    });
+    match appended.audience {
+        Audience::Users(users) => pushes.add_for_users(&users, origin, what),
+        Audience::Group(group) => pushes.add_for_topic(Topic::Group(group), origin, what),
+    }
+}

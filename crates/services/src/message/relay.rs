@@ -1,0 +1,69 @@
+//! Tells in personal logs what a group's log says of its members.
+//!
+//! No transaction spans two logs. So a change of members leaves its effects behind, in its own transaction, and this task
+//! appends them to the personal logs, each with an id that depends only on the change: told again after a crash, it is
+//! told once. Appending one settles it in the same transaction.
+
+use std::{sync::Arc, time::Duration};
+
+use api::Call;
+use futures_util::future::join_all;
+use store::{Effect, Messages, NewEntry};
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::appender::Appender;
+
+/// Effects told in one go.
+const EFFECTS_MAX: u32 = 500;
+/// How long an append may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to wait after a failure.
+const RETRY: Duration = Duration::from_millis(500);
+
+pub(super) async fn run(
+    store: Arc<dyn Messages>,
+    appender: Appender,
+    members_moved: Arc<Notify>,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        let wait = match tell(store.as_ref(), &appender).await {
+            Ok(told) if told == EFFECTS_MAX as usize => continue,
+            Ok(_) => None,
+            Err(error) => {
+                tracing::warn!(%error, "changes of members are not told yet");
+                Some(RETRY)
+            }
+        };
+        tokio::select! {
+            () = members_moved.notified(), if wait.is_none() => {}
+            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+async fn tell(store: &dyn Messages, appender: &Appender) -> protocol::Result<usize> {
+    let effects = store.effects(EFFECTS_MAX).await?;
+    let told = effects.len();
+    let call = Call { caller: None, origin: None, address: None, deadline: Instant::now() + TIMEOUT };
+    let appends = effects.into_iter().map(|effect| appender.append(&call, vec![entry(effect)]));
+    for result in join_all(appends).await.into_iter().flatten() {
+        result?;
+    }
+    Ok(told)
+}
+
+fn entry(effect: Effect) -> NewEntry {
+    NewEntry {
+        conversation: effect.user.personal_log(),
+        sender: effect.user,
+        id: effect.id,
+        time_ms: effect.time_ms,
+        content: effect.content,
+        is_message: false,
+        membership: None,
+        settles: Some(effect.revision),
+    }
+}

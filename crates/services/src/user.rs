@@ -1,0 +1,452 @@
+//! The user service: accounts, sessions, tokens.
+
+mod ended;
+mod failures;
+mod passwords;
+mod tokens;
+
+use std::{sync::Arc, time::Duration};
+
+use api::{AppendRequest, Call, Caller, ConnectIdentity, Identity, MessageService, Token, UserService};
+use async_trait::async_trait;
+use cache::{Cache, Lookup, LookupConfig};
+use protocol::{
+    EntryId, Error, IdGenerator, Result, SessionId, UserId, UserName, limits,
+    queue::delivery::What,
+    wire::{self, ErrorCode, Session, UserInfo, content::Kind},
+};
+use queue::Queue;
+use quick_cache::sync::Cache as QuickCache;
+use store::{Account, NewAccount, NewSession, Rotation, SessionRow, TokenHash, Users};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    ended::Ended,
+    failures::FailedLogIns,
+    passwords::Passwords,
+    tokens::{Claims, Purpose, Tokens},
+};
+pub use self::{passwords::PasswordConfig, tokens::SecretKey};
+use crate::{Clock, noted::Noted, push::Pushes, text};
+
+/// Attempts to make room for a new session by ending the oldest one.
+const SESSION_ATTEMPTS_MAX: usize = 3;
+/// A session's last use is noted at most so often.
+const SEEN_EVERY: Duration = Duration::from_secs(600);
+/// Sessions whose last noted use is remembered.
+const SEEN_SESSIONS_MAX: usize = 200_000;
+/// How often tokens and sessions that are over are removed.
+const FORGET_EVERY: Duration = Duration::from_secs(3_600);
+
+/// What may be set of the user service.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How passwords are hashed.
+    pub passwords: PasswordConfig,
+    /// Lifetime of an access token.
+    pub access_token_ttl: Duration,
+    /// Lifetime of a refresh token, so of a session that is not used.
+    pub refresh_token_ttl: Duration,
+    /// Lifetime of a resume token.
+    pub resume_token_ttl: Duration,
+    /// How long a user's name may be cached.
+    pub info_ttl: Duration,
+}
+
+/// The user service, in this process.
+pub struct Service {
+    config: Config,
+    store: Arc<dyn Users>,
+    queue: Arc<dyn Queue>,
+    messages: Arc<dyn MessageService>,
+    by_id: Lookup<UserInfo>,
+    by_name: Lookup<UserInfo>,
+    ids: Arc<IdGenerator>,
+    clock: Clock,
+    passwords: Passwords,
+    tokens: Tokens,
+    ended: Ended,
+    failed: FailedLogIns,
+    seen: Arc<Noted<SessionId>>,
+    seen_noted: QuickCache<SessionId, i64>,
+}
+
+/// What the service needs of the rest.
+pub struct Parts {
+    /// Its part of the store.
+    pub store: Arc<dyn Users>,
+    /// For names.
+    pub cache: Arc<dyn Cache>,
+    /// To close the connections of ended sessions.
+    pub queue: Arc<dyn Queue>,
+    /// To tell users of their sessions, in their personal logs.
+    pub messages: Arc<dyn MessageService>,
+    /// For ids of users and sessions.
+    pub ids: Arc<IdGenerator>,
+    /// For dates and lifetimes.
+    pub clock: Clock,
+    /// For tokens.
+    pub key: SecretKey,
+}
+
+/// The running tasks of a service.
+#[derive(Debug)]
+pub struct Tasks {
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Tasks {
+    /// Writes what is still to be noted, then ends.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Service {
+    /// Starts the service. Reads which sessions ended of late, so that their tokens stay refused.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read, or the settings for passwords are out of bounds.
+    pub async fn start(config: Config, parts: Parts) -> Result<(Arc<Self>, Tasks)> {
+        let Parts { store, cache, queue, messages, ids, clock, key } = parts;
+        let passwords = Passwords::start(&config.passwords)?;
+        let ended = Ended::default();
+        let now_ms = clock.now_ms();
+        let over_ms = now_ms + ms(config.resume_token_ttl.max(config.access_token_ttl));
+        for session in store.sessions_ended_since(2 * now_ms - over_ms).await? {
+            ended.add(session, now_ms, over_ms);
+        }
+        let seen = Noted::new();
+        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        tasks.spawn({
+            let store = Arc::clone(&store);
+            Arc::clone(&seen).run(stop.clone(), move |seen| note_seen(Arc::clone(&store), seen))
+        });
+        tasks.spawn(forget_expired(Arc::clone(&store), clock.clone(), stop.clone()));
+        let lookup = |prefix| Lookup::new(Arc::clone(&cache), LookupConfig::new(prefix, config.info_ttl));
+        let service = Self {
+            by_id: lookup("user"),
+            by_name: lookup("user_name"),
+            tokens: Tokens::new(key)?,
+            failed: FailedLogIns::new(),
+            seen_noted: QuickCache::new(SEEN_SESSIONS_MAX),
+            config,
+            store,
+            queue,
+            messages,
+            ids,
+            clock,
+            passwords,
+            ended,
+            seen,
+        };
+        Ok((Arc::new(service), Tasks { stop, tasks }))
+    }
+
+    fn new_session(&self, device: &str) -> Result<(NewSession, String)> {
+        let (token, refresh) = self.tokens.new_refresh()?;
+        let now_ms = self.clock.now_ms();
+        let session = NewSession {
+            id: SessionId::new(self.ids.generate(self.clock.now()).get()),
+            device: text::device(device)?,
+            created_ms: now_ms,
+            refresh,
+            refresh_expires_ms: now_ms + ms(self.config.refresh_token_ttl),
+        };
+        Ok((session, token))
+    }
+
+    fn session(&self, user: UserId, name: &str, session: SessionId, refresh: (String, i64)) -> Result<Session> {
+        let access_expires_ms = self.clock.now_ms() + ms(self.config.access_token_ttl);
+        let claims = Claims { user, session, name: name.to_owned(), expires_ms: access_expires_ms };
+        Ok(Session {
+            id: session.get(),
+            user: Some(UserInfo { id: user.get(), name: name.to_owned() }),
+            access_token: self.tokens.issue(Purpose::Access, &claims)?,
+            access_expires_ms,
+            refresh_token: refresh.0,
+            refresh_expires_ms: refresh.1,
+        })
+    }
+
+    /// The account of a name, if this is its password.
+    async fn account(&self, name: &str, password: String) -> Result<Account> {
+        let name: UserName = name.parse().map_err(|_| wrong_credentials())?;
+        let (name_key, now_ms) = (name.key(), self.clock.now_ms());
+        self.failed.check(&name_key, now_ms)?;
+        check_length(&password)?;
+        let account = self.store.account_by_name(name_key.clone()).await?;
+        let hash = account.as_ref().map(|account| account.password_hash.as_str());
+        let right = self.passwords.verify(password, hash).await?;
+        match account {
+            Some(account) if right => Ok(account),
+            _ => {
+                self.failed.note(&name_key, now_ms);
+                Err(wrong_credentials())
+            }
+        }
+    }
+
+    async fn create_session(&self, call: &Call, user: UserId, session: &NewSession) -> Result<()> {
+        for _ in 0..SESSION_ATTEMPTS_MAX {
+            if self.store.create_session(user, session.clone(), limits::SESSIONS_MAX).await? {
+                return Ok(());
+            }
+            // Whoever logs in again and again on devices that are gone should not be locked out by them.
+            let sessions = self.store.sessions(user, self.clock.now_ms()).await?;
+            if let Some(oldest) = sessions.iter().min_by_key(|session| session.seen_ms) {
+                self.end_session(call, user, SessionId::new(oldest.id)).await?;
+            }
+        }
+        Err(Error::limit("sessions", limits::SESSIONS_MAX, limits::SESSIONS_MAX))
+    }
+
+    async fn end_session(&self, call: &Call, user: UserId, session: SessionId) -> Result<bool> {
+        let ended = self.store.end_session(user, session, self.clock.now_ms()).await?;
+        if ended {
+            self.ended(call, user, session).await;
+        }
+        Ok(ended)
+    }
+
+    /// Makes an ended session's tokens useless, closes its connections, and tells the user's other devices.
+    async fn ended(&self, call: &Call, user: UserId, session: SessionId) {
+        let now_ms = self.clock.now_ms();
+        let longest = self.config.resume_token_ttl.max(self.config.access_token_ttl);
+        self.ended.add(session, now_ms, now_ms + ms(longest));
+        self.tell(call, user, Kind::SessionEnded(wire::SessionEnded { session: session.get() })).await;
+        let mut pushes = Pushes::default();
+        pushes.add_for_users(&[user], 0, What::EndedSession(session.get()));
+        if let Err(error) = pushes.publish(self.queue.as_ref(), 1).await {
+            tracing::warn!(%error, %session, "connections of an ended session live until their heartbeat");
+        }
+    }
+
+    /// Tells a user in the personal log. What it tells of is done; that it could not be told does not undo it.
+    async fn tell(&self, call: &Call, user: UserId, kind: Kind) {
+        let request = AppendRequest {
+            conversation: user.personal_log().get(),
+            sender: user.get(),
+            id: EntryId::generate().to_string(),
+            content: Some(kind.into()),
+            membership: None,
+        };
+        if let Err(error) = self.messages.append(&call.by_service(), request).await {
+            tracing::warn!(%error, %user, "a personal log misses an entry");
+        }
+    }
+
+    fn identify(&self, purposes: &[Purpose], token: &str) -> Result<(Claims, Identity)> {
+        let claims = self.tokens.check(purposes, token, self.clock.now_ms())?;
+        if self.ended.contains(claims.session) {
+            return Err(session_ended());
+        }
+        let user = UserInfo { id: claims.user.get(), name: claims.name.clone() };
+        let identity = Identity { user: Some(user), session: claims.session.get() };
+        Ok((claims, identity))
+    }
+
+    fn note_seen(&self, session: SessionId) {
+        let now_ms = self.clock.now_ms();
+        if self.seen_noted.get(&session).is_none_or(|noted_ms| now_ms - noted_ms >= ms(SEEN_EVERY)) {
+            self.seen_noted.insert(session, now_ms);
+            self.seen.note(session, now_ms);
+        }
+    }
+}
+
+#[async_trait]
+impl UserService for Service {
+    async fn register(&self, call: &Call, request: wire::Register) -> Result<Session> {
+        let name: UserName = request.name.parse().map_err(|error| Error::invalid(format!("name: {error}")))?;
+        text::new_password(&request.password)?;
+        let (session, refresh) = self.new_session(&request.device)?;
+        let taken = || Error::new(ErrorCode::NameTaken, format!("the name {name} is taken"));
+        // A look before the hash, which is what costs.
+        if self.store.account_by_name(name.key()).await?.is_some() {
+            return Err(taken());
+        }
+        let account = NewAccount {
+            id: UserId::new(self.ids.generate(self.clock.now()).get()),
+            name: name.to_string(),
+            name_key: name.key(),
+            password_hash: self.passwords.hash(request.password).await?,
+            created_ms: session.created_ms,
+            session: session.clone(),
+        };
+        let user = account.id;
+        if !self.store.create_account(account).await? {
+            return Err(taken());
+        }
+        self.by_name.invalidate(&[name.key()]).await;
+        self.tell(call, user, started(&session)).await;
+        self.session(user, name.as_str(), session.id, (refresh, session.refresh_expires_ms))
+    }
+
+    async fn log_in(&self, call: &Call, request: wire::LogIn) -> Result<Session> {
+        let (session, refresh) = self.new_session(&request.device)?;
+        let account = self.account(&request.name, request.password).await?;
+        self.create_session(call, account.id, &session).await?;
+        self.tell(call, account.id, started(&session)).await;
+        self.session(account.id, &account.name, session.id, (refresh, session.refresh_expires_ms))
+    }
+
+    async fn refresh(&self, call: &Call, request: wire::Refresh) -> Result<Session> {
+        let id = text::entry_id(&request.id)?;
+        let old = Tokens::refresh_hash(&request.refresh_token)?;
+        let (next, hash): (String, TokenHash) = self.tokens.next_refresh(&request.refresh_token, id)?;
+        let now_ms = self.clock.now_ms();
+        let expires_ms = now_ms + ms(self.config.refresh_token_ttl);
+        match self.store.rotate_refresh(old, *id.as_bytes(), hash, expires_ms, now_ms).await? {
+            Rotation::Rotated(SessionRow { id, user, name }) => {
+                self.note_seen(id);
+                self.session(user, &name, id, (next, expires_ms))
+            }
+            Rotation::Replayed(SessionRow { id, user, name }) => {
+                tracing::warn!(%name, session = %id, "a used refresh token was presented again: the session is ended");
+                self.ended(call, user, id).await;
+                Err(session_ended())
+            }
+            Rotation::Expired => Err(session_ended()),
+            Rotation::NotFound => {
+                Err(Error::new(ErrorCode::Unauthenticated, "refresh_token: not one that this server gave out"))
+            }
+        }
+    }
+
+    async fn authenticate(&self, _call: &Call, request: Token) -> Result<Identity> {
+        let (claims, identity) = self.identify(&[Purpose::Access], &request.token)?;
+        self.note_seen(claims.session);
+        Ok(identity)
+    }
+
+    async fn connect(&self, _call: &Call, request: Token) -> Result<ConnectIdentity> {
+        let (claims, identity) = self.identify(&[Purpose::Resume, Purpose::Access], &request.token)?;
+        self.note_seen(claims.session);
+        let resume_expires_ms = self.clock.now_ms() + ms(self.config.resume_token_ttl);
+        let resume_token = self.tokens.issue(Purpose::Resume, &Claims { expires_ms: resume_expires_ms, ..claims })?;
+        Ok(ConnectIdentity { identity: Some(identity), resume_token, resume_expires_ms })
+    }
+
+    async fn change_password(&self, call: &Call, request: wire::ChangePassword) -> Result<wire::Done> {
+        let Caller { user, session } = call.caller()?;
+        text::new_password(&request.new_password)?;
+        check_length(&request.old_password)?;
+        let account = self.store.account(user).await?.ok_or_else(|| Error::not_found("the account"))?;
+        let guesses = format!("change:{user}");
+        self.failed.check(&guesses, self.clock.now_ms())?;
+        if !self.passwords.verify(request.old_password, Some(&account.password_hash)).await? {
+            self.failed.note(&guesses, self.clock.now_ms());
+            return Err(Error::new(ErrorCode::Forbidden, "old_password: wrong"));
+        }
+        let hash = self.passwords.hash(request.new_password).await?;
+        let now_ms = self.clock.now_ms();
+        let ended = self.store.change_password(user, account.password_hash, hash, session, now_ms).await?;
+        let ended = ended.ok_or_else(|| Error::unavailable("the password was changed elsewhere at the same time"))?;
+        self.tell(call, user, Kind::PasswordChanged(wire::PasswordChanged {})).await;
+        for session in ended {
+            self.ended(call, user, session).await;
+        }
+        Ok(wire::Done {})
+    }
+
+    async fn list_sessions(&self, call: &Call, _request: wire::ListSessions) -> Result<wire::Sessions> {
+        let caller = call.caller()?;
+        let mut sessions = self.store.sessions(caller.user, self.clock.now_ms()).await?;
+        for session in &mut sessions {
+            session.current = session.id == caller.session.get();
+        }
+        Ok(wire::Sessions { sessions })
+    }
+
+    async fn revoke_session(&self, call: &Call, request: wire::RevokeSession) -> Result<wire::Done> {
+        let user = call.caller()?.user;
+        if self.end_session(call, user, SessionId::new(request.session)).await? {
+            Ok(wire::Done {})
+        } else {
+            Err(Error::not_found(format_args!("session {}", request.session)))
+        }
+    }
+
+    async fn log_out(&self, call: &Call, _request: wire::LogOut) -> Result<wire::Done> {
+        let Caller { user, session } = call.caller()?;
+        self.end_session(call, user, session).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn find_users(&self, _call: &Call, request: wire::FindUsers) -> Result<wire::Users> {
+        let count = request.ids.len() + request.names.len();
+        if count > limits::FIND_USERS_MAX {
+            return Err(Error::limit("ids and names", count, limits::FIND_USERS_MAX));
+        }
+        let mut users = Vec::with_capacity(count);
+        if !request.ids.is_empty() {
+            let load = |ids: Vec<UserId>| async move {
+                let found = self.store.find(ids, Vec::new()).await?;
+                Ok(found.into_iter().map(|user| (user.0, user_info(user))).collect())
+            };
+            let ids: Vec<UserId> = request.ids.into_iter().map(UserId::new).collect();
+            users.extend(self.by_id.get_many(&ids, load).await?.into_iter().flatten());
+        }
+        // What cannot be a name has no user.
+        let keys = request.names.iter().filter_map(|name| Some(name.parse::<UserName>().ok()?.key()));
+        for key in keys {
+            let load = || async {
+                let found = self.store.find(Vec::new(), vec![key.clone()]).await?;
+                Ok(found.into_iter().next().map(user_info))
+            };
+            users.extend(self.by_name.get(key.as_str(), load).await?);
+        }
+        Ok(wire::Users { users })
+    }
+}
+
+fn user_info((id, name): (UserId, String)) -> UserInfo {
+    UserInfo { id: id.get(), name }
+}
+
+fn started(session: &NewSession) -> Kind {
+    Kind::SessionStarted(wire::SessionStarted { session: session.id.get(), device: session.device.clone() })
+}
+
+fn wrong_credentials() -> Error {
+    Error::new(ErrorCode::WrongCredentials, "name or password is wrong")
+}
+
+fn session_ended() -> Error {
+    Error::new(ErrorCode::SessionEnded, "this session has ended: log in again")
+}
+
+fn check_length(password: &str) -> Result<()> {
+    if password.len() > limits::PASSWORD_BYTES_MAX {
+        return Err(Error::limit("password: bytes", password.len(), limits::PASSWORD_BYTES_MAX));
+    }
+    Ok(())
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+async fn note_seen(store: Arc<dyn Users>, seen: Vec<(SessionId, i64)>) -> store::Result<()> {
+    for (session, seen_ms) in seen {
+        store.touch_session(session, seen_ms).await?;
+    }
+    Ok(())
+}
+
+async fn forget_expired(store: Arc<dyn Users>, clock: Clock, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(FORGET_EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = store.forget_expired(clock.now_ms()).await {
+            tracing::warn!(%error, "sessions that are over were not removed");
+        }
+    }
+}
