@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use local::LocalCache;
-pub use lookup::{Lookup, LookupConfig};
+pub use lookup::{Counts, Lookup, LookupConfig};
 
 /// What a cache's method returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
