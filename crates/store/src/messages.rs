@@ -43,7 +43,7 @@ pub struct Membership {
     pub create: bool,
     /// Who becomes a member, with the read position at this entry; members stay as they are.
     pub enter: Vec<(UserId, Role)>,
-    /// Who ceases to be one; others are passed over.
+    /// Who ceases to be one; others are passed over, and so is an `enter` of the same user.
     pub exit: Vec<UserId>,
 }
 
@@ -97,7 +97,7 @@ pub struct Effect {
     pub revision: Revision,
     /// Whose personal log.
     pub user: UserId,
-    /// The id of the entry to append there.
+    /// The id of the entry to append there; nobody can have used it before.
     pub id: EntryId,
     /// Milliseconds since 1970, of the entry that caused it.
     pub time_ms: i64,
@@ -187,6 +187,10 @@ pub trait Messages: Send + Sync + 'static {
     /// The conversations of `user` that changed after `since`, and not after `until` (if given), last changed first, at
     /// most `limit`, with up to `entries` last entries each; and the revision to ask from next time. The personal
     /// log is among them; direct conversations without an entry are not.
+    ///
+    /// No two heads have the same revision, so that the next page is asked for with `until` just before the last one's;
+    /// what changes meanwhile is found from the first page's revision. The entries together hold at most
+    /// `limits::PAGE_BYTES_MAX` of content: where that is used up, later heads bear fewer or none.
     async fn heads(
         &self,
         user: UserId,

@@ -1,0 +1,186 @@
+//! Sessions and their refresh tokens.
+
+use protocol::{SessionId, UserId, wire::SessionInfo};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{
+    convert::{self, column},
+    writer::Writer,
+};
+use crate::{NewSession, Rotation, SessionRow, TokenHash};
+
+/// A refresh token is exchanged for a new one; see [`Users::rotate_refresh`](crate::Users::rotate_refresh).
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) old: TokenHash,
+    pub(super) request: [u8; 16],
+    pub(super) new: TokenHash,
+    pub(super) new_expires_ms: i64,
+    pub(super) now_ms: i64,
+}
+
+/// A refresh token and its session.
+#[derive(Debug)]
+struct Token {
+    session: SessionRow,
+    session_ended: bool,
+    expires_ms: i64,
+    /// The request that used it up, and the token which that request made.
+    used: Option<([u8; 16], TokenHash)>,
+}
+
+impl Writer<'_> {
+    /// Inserts a session and its first refresh token.
+    pub(super) fn insert_session(&mut self, user: UserId, session: &NewSession) -> rusqlite::Result<()> {
+        self.prepared(
+            "INSERT INTO sessions (id, user, device, created_ms, seen_ms, refresh_expires_ms)
+             VALUES (?1, ?2, ?3, ?4, ?4, ?5)",
+        )?
+        .execute(params![
+            column(session.id.get()),
+            column(user.get()),
+            session.device,
+            session.created_ms,
+            session.refresh_expires_ms
+        ])?;
+        self.insert_token(session.refresh, session.id, session.refresh_expires_ms)
+    }
+
+    /// Starts a session; `false` if `limit` are live already.
+    pub(super) fn create_session(
+        &mut self,
+        user: UserId,
+        session: &NewSession,
+        limit: usize,
+    ) -> rusqlite::Result<bool> {
+        let again = self
+            .prepared("SELECT 1 FROM sessions WHERE id = ?1 AND user = ?2")?
+            .exists([column(session.id.get()), column(user.get())])?;
+        // The same id: the call is made again, since its outcome was unknown.
+        if again {
+            return Ok(true);
+        }
+        let live: i64 = self
+            .prepared("SELECT count(*) FROM sessions WHERE user = ?1 AND ended_ms IS NULL AND refresh_expires_ms > ?2")?
+            .query_row([column(user.get()), session.created_ms], |row| row.get(0))?;
+        if live >= i64::try_from(limit).unwrap_or(i64::MAX) {
+            return Ok(false);
+        }
+        self.insert_session(user, session)?;
+        Ok(true)
+    }
+
+    /// Exchanges a refresh token.
+    pub(super) fn rotate(&mut self, exchange: &Exchange) -> rusqlite::Result<Rotation> {
+        let Some(token) = self.token(exchange.old)? else { return Ok(Rotation::NotFound) };
+        match token.used {
+            None if token.session_ended || token.expires_ms <= exchange.now_ms => Ok(Rotation::Expired),
+            None => self.use_up(exchange, token.session),
+            Some((request, _)) if request != exchange.request => self.replayed(token.session, exchange.now_ms),
+            Some(_) if token.session_ended => Ok(Rotation::Expired),
+            Some((_, successor)) if successor == exchange.new => Ok(Rotation::Rotated(token.session)),
+            // The same request, but another new token than the first time: good only in place of one nobody used.
+            Some((_, successor)) => {
+                if self.token(successor)?.is_some_and(|successor| successor.used.is_some()) {
+                    return self.replayed(token.session, exchange.now_ms);
+                }
+                self.prepared("DELETE FROM refresh_tokens WHERE hash = ?1")?.execute([successor])?;
+                self.use_up(exchange, token.session)
+            }
+        }
+    }
+
+    fn use_up(&mut self, exchange: &Exchange, session: SessionRow) -> rusqlite::Result<Rotation> {
+        self.prepared("UPDATE refresh_tokens SET used_by = ?2, successor = ?3 WHERE hash = ?1")?.execute(params![
+            exchange.old,
+            exchange.request,
+            exchange.new
+        ])?;
+        self.insert_token(exchange.new, session.id, exchange.new_expires_ms)?;
+        self.prepared("UPDATE sessions SET refresh_expires_ms = ?2, seen_ms = max(seen_ms, ?3) WHERE id = ?1")?
+            .execute([column(session.id.get()), exchange.new_expires_ms, exchange.now_ms])?;
+        Ok(Rotation::Rotated(session))
+    }
+
+    fn replayed(&mut self, session: SessionRow, now_ms: i64) -> rusqlite::Result<Rotation> {
+        self.prepared("UPDATE sessions SET ended_ms = ?2 WHERE id = ?1 AND ended_ms IS NULL")?
+            .execute([column(session.id.get()), now_ms])?;
+        Ok(Rotation::Replayed(session))
+    }
+
+    fn insert_token(&mut self, hash: TokenHash, session: SessionId, expires_ms: i64) -> rusqlite::Result<()> {
+        self.prepared("INSERT INTO refresh_tokens (hash, session, expires_ms) VALUES (?1, ?2, ?3)")?
+            .execute(params![hash, column(session.get()), expires_ms])?;
+        Ok(())
+    }
+
+    fn token(&mut self, hash: TokenHash) -> rusqlite::Result<Option<Token>> {
+        self.prepared(
+            "SELECT sessions.id, users.id, users.name, sessions.ended_ms IS NOT NULL, expires_ms, used_by, successor
+             FROM refresh_tokens JOIN sessions ON sessions.id = refresh_tokens.session
+             JOIN users ON users.id = sessions.user WHERE hash = ?1",
+        )?
+        .query_row([hash], |row| {
+            let used_by: Option<[u8; 16]> = row.get(5)?;
+            let successor: Option<TokenHash> = row.get(6)?;
+            Ok(Token {
+                session: SessionRow {
+                    id: convert::number(row, 0).map(SessionId::new)?,
+                    user: convert::user(row, 1)?,
+                    name: row.get(2)?,
+                },
+                session_ended: row.get(3)?,
+                expires_ms: row.get(4)?,
+                used: used_by.zip(successor),
+            })
+        })
+        .optional()
+    }
+
+    /// Ends the user's live sessions but one; returns those ended.
+    pub(super) fn end_sessions_but(
+        &mut self,
+        user: UserId,
+        keep: SessionId,
+        now_ms: i64,
+    ) -> rusqlite::Result<Vec<SessionId>> {
+        self.prepared(
+            "UPDATE sessions SET ended_ms = ?3
+             WHERE user = ?1 AND id <> ?2 AND ended_ms IS NULL AND refresh_expires_ms > ?3 RETURNING id",
+        )?
+        .query_map([column(user.get()), column(keep.get()), now_ms], |row| convert::number(row, 0).map(SessionId::new))?
+        .collect()
+    }
+
+    /// Forgets tokens and sessions that were over before this time.
+    pub(super) fn forget_expired(&mut self, before_ms: i64) -> rusqlite::Result<()> {
+        for statement in [
+            "DELETE FROM refresh_tokens WHERE expires_ms < ?1",
+            "DELETE FROM refresh_tokens WHERE session IN
+                 (SELECT id FROM sessions WHERE ended_ms < ?1 OR refresh_expires_ms < ?1)",
+            "DELETE FROM sessions WHERE ended_ms < ?1 OR refresh_expires_ms < ?1",
+        ] {
+            self.prepared(statement)?.execute([before_ms])?;
+        }
+        Ok(())
+    }
+}
+
+/// The user's live sessions, oldest first.
+pub(super) fn live(connection: &Connection, user: UserId, now_ms: i64) -> rusqlite::Result<Vec<SessionInfo>> {
+    connection
+        .prepare_cached(
+            "SELECT id, device, created_ms, seen_ms FROM sessions
+             WHERE user = ?1 AND ended_ms IS NULL AND refresh_expires_ms > ?2 ORDER BY created_ms, id",
+        )?
+        .query_map([column(user.get()), now_ms], |row| {
+            Ok(SessionInfo {
+                id: convert::number(row, 0)?,
+                device: row.get(1)?,
+                created_ms: row.get(2)?,
+                seen_ms: row.get(3)?,
+                current: false,
+            })
+        })?
+        .collect()
+}
