@@ -11,13 +11,21 @@
 //! It neither stores nor retries: who missed a push reads the log. It knows nothing of the cache.
 
 #[cfg(feature = "contract")]
+#[allow(
+    clippy::unwrap_used,
+    reason = "these are tests, in a module of the library so that other back ends can run them"
+)]
 pub mod contract;
+#[cfg(feature = "contract")]
+mod faulty;
 mod local;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::{GatewayId, GroupId, UserId};
 
+#[cfg(feature = "contract")]
+pub use faulty::{Faults, FaultyQueue};
 pub use local::{Bounds, LocalQueue};
 
 /// What a queue's method returns.

@@ -61,6 +61,11 @@ impl Routes {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.shards.iter().all(|shard| shard.read().is_empty())
+    }
+
     fn shard(&self, user: UserId) -> &Shard {
         // Ids differ most in their time and counter; the multiplication spreads both into the topmost bits.
         let spread = user.get().wrapping_mul(0x9E37_79B9_7F4A_7C15);

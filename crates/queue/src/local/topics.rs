@@ -53,6 +53,11 @@ impl Topics {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.shards.iter().all(|shard| shard.read().is_empty())
+    }
+
     fn shard(&self, topic: &Topic) -> &Shard {
         // The lowest bits choose the bucket in a shard's map, the topmost are compared there: take some between.
         &self.shards[(self.hasher.hash_one(topic) >> 32) as usize % SHARDS]
