@@ -9,6 +9,10 @@
 //! this a miss hands out a [`Lease`], which an invalidation revokes.
 
 #[cfg(feature = "contract")]
+#[allow(
+    clippy::unwrap_used,
+    reason = "these are tests, in a module of the library so that other back ends can run them"
+)]
 pub mod contract;
 mod local;
 mod lookup;

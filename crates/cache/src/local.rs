@@ -132,3 +132,56 @@ impl Cache for LocalCache {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn clients() -> crate::contract::Clients {
+        let cache: Arc<dyn Cache> = Arc::new(LocalCache::default());
+        (Arc::clone(&cache), cache)
+    }
+
+    mod in_turn {
+        crate::contract_tests!((start_paused = true), async { super::clients() });
+    }
+
+    mod on_several_threads {
+        crate::contract_tests!((flavor = "multi_thread", worker_threads = 4), async { super::clients() });
+    }
+
+    async fn fill(cache: &LocalCache, key: String, bytes: usize) {
+        let Found::Miss(lease) = cache.get(std::slice::from_ref(&key)).await.unwrap().remove(0) else { return };
+        cache.fill(&key, lease, Some(vec![0; bytes].into()), Duration::from_secs(60)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_bound_in_bytes_holds_and_what_is_used_stays() {
+        let cache = LocalCache::new(100_000);
+        for number in 0..10_000 {
+            fill(&cache, format!("user:{number}"), 500).await;
+            fill(&cache, "user:often".into(), 500).await;
+            assert!(cache.bytes() <= 100_000, "{} bytes", cache.bytes());
+        }
+        assert!(cache.length() > 50);
+        assert!(matches!(cache.get(&["user:often".into()]).await.unwrap()[0], Found::Value(_)));
+    }
+
+    #[tokio::test]
+    async fn a_value_larger_than_the_cache_is_not_kept() {
+        let cache = LocalCache::new(10_000);
+        fill(&cache, "user:1".into(), 20_000).await;
+        assert!(matches!(cache.get(&["user:1".into()]).await.unwrap()[0], Found::Miss(_)));
+        assert!(cache.bytes() <= 10_000);
+    }
+
+    #[tokio::test]
+    async fn a_lifetime_without_end_is_cut_to_one_that_can_be_computed() {
+        let cache = LocalCache::default();
+        let Found::Miss(lease) = cache.get(&["user:1".into()]).await.unwrap().remove(0) else { panic!("empty") };
+        cache.fill("user:1", lease, None, Duration::MAX).await.unwrap();
+        assert_eq!(cache.get(&["user:1".into()]).await.unwrap(), [Found::Absent]);
+    }
+}

@@ -188,7 +188,7 @@ where
     }
 
     /// For each id, the flight that this call leads or that it joined.
-    fn board<I: Display + Copy + Eq + Hash>(&self, ids: &[I]) -> (Vec<(I, Leader<'_, V, E>)>, Vec<(I, Flight<V, E>)>) {
+    fn board<I: Display + Copy>(&self, ids: &[I]) -> Boarded<'_, I, V, E> {
         let (mut led, mut joined) = (Vec::new(), Vec::new());
         for &id in ids {
             match self.flights.join(self.key(&id)) {
@@ -293,6 +293,9 @@ where
     }
 }
 
+/// The flights that a call leads, and those that it joined.
+type Boarded<'a, I, V, E> = (Vec<(I, Leader<'a, V, E>)>, Vec<(I, Flight<V, E>)>);
+
 /// A flight that needs a load; without a lease what is loaded is not stored.
 struct Missing<'a, I, V, E> {
     id: I,
@@ -309,3 +312,6 @@ fn spread(ttl: Duration) -> Duration {
     let permille = 900 + RandomState::new().hash_one(()) % STEPS;
     ttl.mul_f64(permille as f64 / 1_000.0)
 }
+
+#[cfg(test)]
+mod tests;
