@@ -158,9 +158,11 @@ impl GroupService for Service {
 
     async fn invite(&self, call: &Call, request: wire::Invite) -> Result<wire::Done> {
         let caller = call.caller()?;
-        let users = distinct("users", request.users)?;
+        let mut users = distinct("users", request.users)?;
+        // Whoever enters by an entry may write it: nobody invites themselves in.
+        users.retain(|user| *user != caller.user.get());
         if users.is_empty() {
-            return Err(Error::invalid("users: whom to invite is missing"));
+            return Err(Error::invalid("users: name at least one user other than yourself"));
         }
         self.group(request.group).await?;
         self.check_users(call, &users).await?;

@@ -40,7 +40,7 @@ impl FailedLogIns {
 
     pub(super) fn note(&self, name_key: &str, now_ms: i64) {
         let mut failures = self.names.get(name_key).unwrap_or_default();
-        if now_ms - failures.since_ms >= WINDOW.as_millis() as i64 {
+        if failures.count == 0 || now_ms - failures.since_ms >= WINDOW.as_millis() as i64 {
             failures = Failures { since_ms: now_ms, count: 0 };
         }
         failures.count += 1;
