@@ -1,1 +1,108 @@
-//! x
+//! What every store promises, as tests. A store's crate runs them all with [`contract_suite!`](crate::contract_suite):
+//!
+//! ```ignore
+//! async fn fresh() -> (std::sync::Arc<dyn store::contract::Store>, tempfile::TempDir) { … }
+//! store::contract_suite!(fresh);
+//! ```
+//!
+//! Each promise is an async function that takes an empty store and panics if the promise is broken.
+
+// These functions are tests, though they are compiled as a library.
+#![allow(clippy::unwrap_used)]
+
+pub mod accounts;
+pub mod appending;
+pub mod direct;
+mod follower;
+pub mod groups;
+pub mod heads;
+pub mod history;
+pub mod membership;
+mod model;
+pub mod presence;
+pub mod reading;
+mod scene;
+pub mod sessions;
+
+use crate::{Groups, LastSeen, Messages, Users};
+
+/// All that a store does, for the tests alone: a service is handed only its own trait.
+pub trait Store: Users + Messages + Groups + LastSeen {}
+
+impl<T: Users + Messages + Groups + LastSeen> Store for T {}
+
+/// Makes a test of each promise. The argument is an async function that returns an empty store and what must outlive it
+/// (a directory, a server).
+#[macro_export]
+macro_rules! contract_suite {
+    ($fresh:path) => {
+        $crate::contract_suite! { @tests $fresh;
+            accounts:
+                a_name_is_taken_once_however_many_ask,
+                an_account_made_again_with_its_id_is_there,
+                accounts_are_found_by_name_and_id,
+                a_password_is_changed_only_from_the_hash_it_had;
+            sessions:
+                live_sessions_are_limited_and_listed_oldest_first,
+                a_refresh_token_is_used_once_and_a_replay_ends_the_session,
+                a_refresh_whose_answer_got_lost_is_repeated_with_its_request,
+                of_two_who_use_a_token_at_once_one_wins_and_the_session_ends,
+                what_is_over_is_not_live_and_refreshes_nothing,
+                only_its_user_ends_a_session_and_once,
+                ended_sessions_are_told_until_forgotten,
+                use_of_a_session_is_noted_forward_only;
+            groups:
+                a_request_makes_one_group_for_good,
+                groups_are_found_by_id;
+            presence:
+                last_seen_only_grows;
+            appending:
+                positions_have_no_gaps_however_many_append,
+                an_id_used_at_once_makes_one_entry,
+                an_id_names_its_entry_for_good,
+                an_id_belongs_to_its_sender,
+                what_is_refused_stops_nothing_else_and_stores_nothing,
+                a_personal_log_takes_entries_of_its_user_alone,
+                an_append_is_done_wholly_though_its_future_is_dropped;
+            direct:
+                two_users_who_open_at_once_get_one_conversation,
+                one_may_talk_to_oneself,
+                peers_are_those_with_a_direct_conversation;
+            membership:
+                members_enter_and_exit_with_the_entry,
+                a_refused_entry_makes_no_group_and_no_member,
+                members_stay_as_they_are_when_entered_again,
+                effects_are_told_in_order_until_settled,
+                a_group_holds_no_more_than_its_limit,
+                members_are_listed_in_pages_to_members_alone;
+            reading:
+                read_positions_go_forward_and_not_past_the_end,
+                marks_at_once_end_at_the_furthest,
+                ones_own_message_is_read,
+                reading_concerns_the_other_of_two_and_nobody_in_a_group;
+            history:
+                pages_go_both_ways_from_any_position,
+                pages_hold_no_more_bytes_than_asked_for_but_one_entry,
+                strangers_read_nothing;
+            heads:
+                heads_come_last_changed_first_in_pages_without_overlap,
+                a_direct_conversation_is_shown_from_its_first_entry,
+                heads_bring_the_last_entries_within_a_bound_of_bytes,
+                whoever_follows_heads_while_others_write_misses_nothing,
+                random_histories_agree_with_a_model;
+        }
+    };
+    (@tests $fresh:path; $($area:ident: $($promise:ident),+;)+) => {
+        $(mod $area {
+            #[allow(unused_imports)]
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $promise() {
+                    let (store, _outlives) = $fresh().await;
+                    $crate::contract::$area::$promise(store).await;
+                }
+            )+
+        })+
+    };
+}

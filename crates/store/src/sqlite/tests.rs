@@ -1,1 +1,358 @@
-//! Tests.
+//! What SQLite's way of storing adds to the contract: the directory, the log's bound, failures and healing.
+
+use std::{fs, path::Path, sync::mpsc as blocking, time::Duration};
+
+use protocol::{
+    ConversationId, EntryId, RawContent, SessionId, UserId,
+    wire::{Role, Text, content},
+};
+use tempfile::TempDir;
+use tokio::task::{JoinHandle, JoinSet, yield_now};
+
+use super::*;
+use crate::{
+    Appended, Headed, LastSeen, Membership, Messages, NewAccount, NewEntry, NewSession, PageRequest, ReadMark, Refused,
+    Revision, Users,
+};
+
+const ALICE: UserId = UserId::new(1);
+const BOB: UserId = UserId::new(2);
+const DIRECT: ConversationId = ConversationId::new(100);
+const GROUP: ConversationId = ConversationId::new(200);
+
+fn open(dir: &Path) -> SqliteStore {
+    SqliteStore::open(SqliteConfig::new(dir)).unwrap()
+}
+
+/// A store with a direct conversation of Alice and Bob.
+async fn alice_and_bob(config: SqliteConfig) -> SqliteStore {
+    let store = SqliteStore::open(config).unwrap();
+    for (user, name) in [(ALICE, "alice"), (BOB, "bob")] {
+        let account = NewAccount {
+            id: user,
+            name: name.into(),
+            name_key: name.into(),
+            password_hash: "hash".into(),
+            created_ms: 1,
+            session: NewSession {
+                id: SessionId::new(user.get() + 10),
+                device: "laptop".into(),
+                created_ms: 1,
+                refresh: [u8::try_from(user.get()).unwrap(); 32],
+                refresh_expires_ms: 1_000,
+            },
+        };
+        assert!(store.create_account(account).await.unwrap());
+    }
+    assert_eq!(store.open_direct(ALICE, BOB, DIRECT).await.unwrap(), DIRECT);
+    store
+}
+
+fn message(sender: UserId, body: &str) -> NewEntry {
+    NewEntry {
+        conversation: DIRECT,
+        sender,
+        id: EntryId::generate(),
+        time_ms: 5,
+        content: RawContent::from(content::Kind::Text(Text { body: body.into() })).as_bytes().clone(),
+        is_message: true,
+        membership: None,
+        settles: None,
+    }
+}
+
+/// The entry that makes the group of Alice.
+fn making() -> NewEntry {
+    let membership = Membership { create: true, enter: vec![(ALICE, Role::Owner)], exit: vec![] };
+    NewEntry { conversation: GROUP, is_message: false, membership: Some(membership), ..message(ALICE, "") }
+}
+
+async fn append(store: &SqliteStore, entry: NewEntry) -> Result<Appended> {
+    Ok(store.append(vec![entry]).await?.pop().unwrap().unwrap())
+}
+
+async fn texts(store: &SqliteStore) -> Vec<String> {
+    let request = PageRequest { conversation: DIRECT, from: Headed::After(0), limit: u32::MAX };
+    let page = store.read_pages(BOB, vec![request], usize::MAX).await.unwrap().pop().unwrap().unwrap();
+    assert!(page.entries.iter().map(|entry| entry.position).eq(1..=page.last_position));
+    page.entries.iter().map(|entry| entry.content.as_ref().unwrap().text().unwrap()).collect()
+}
+
+fn wal_bytes(dir: &Path) -> u64 {
+    fs::metadata(dir.join("mpim.db-wal")).map_or(0, |metadata| metadata.len())
+}
+
+/// Keeps the writer busy until the returned sender is dropped.
+async fn hold_writer(store: &SqliteStore) -> (blocking::Sender<()>, JoinHandle<Result<()>>) {
+    let (release, released) = blocking::channel::<()>();
+    let (begun, beginning) = oneshot::channel();
+    let mut begun = Some(begun);
+    let store = store.clone();
+    let held = tokio::spawn(async move {
+        store
+            .write(move |_| {
+                if let Some(begun) = begun.take() {
+                    begun.send(()).unwrap();
+                }
+                let _ = released.recv();
+                Ok(())
+            })
+            .await
+    });
+    beginning.await.unwrap();
+    (release, held)
+}
+
+/// Waits until so many commands wait for the writer.
+async fn queued(store: &SqliteStore, commands: usize) {
+    while store.shared.writes.max_capacity() - store.shared.writes.capacity() < commands {
+        yield_now().await;
+    }
+}
+
+#[test]
+fn a_newer_schema_is_refused_naming_both_versions() {
+    let dir = TempDir::new().unwrap();
+    drop(open(dir.path()));
+    let connection = Connection::open(dir.path().join("mpim.db")).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    let error = SqliteStore::open(SqliteConfig::new(dir.path())).unwrap_err();
+    assert!(matches!(error, OpenError::NewerSchema { found: 99, known: 1, .. }));
+    let message = error.to_string();
+    assert!(message.contains("version 99") && message.contains("up to 1") && message.contains("mpim.db"), "{message}");
+}
+
+#[test]
+fn a_second_open_of_a_directory_is_refused_until_the_first_is_over() {
+    let dir = TempDir::new().unwrap();
+    let nested = dir.path().join("a/b");
+    let first = open(&nested);
+    let error = SqliteStore::open(SqliteConfig::new(&nested)).unwrap_err();
+    assert!(matches!(error, OpenError::InUse { .. }));
+    assert!(error.to_string().contains(&nested.display().to_string()), "{error}");
+    drop(first);
+    open(&nested);
+}
+
+#[test]
+fn what_cannot_be_a_store_is_refused() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("file"), "not a directory").unwrap();
+    let error = SqliteStore::open(SqliteConfig::new(dir.path().join("file"))).unwrap_err();
+    assert!(matches!(error, OpenError::Directory { .. }), "{error}");
+    fs::write(dir.path().join("mpim.db"), "not a database, though as long as a header would have to be").unwrap();
+    let error = SqliteStore::open(SqliteConfig::new(dir.path())).unwrap_err();
+    assert!(matches!(error, OpenError::Database { .. }), "{error}");
+    let text = fs::read_to_string(dir.path().join("mpim.db")).unwrap();
+    assert!(text.starts_with("not a database"), "what is refused is not touched");
+}
+
+#[tokio::test]
+async fn a_reopened_store_holds_everything_and_counts_on() {
+    let dir = TempDir::new().unwrap();
+    let store = alice_and_bob(SqliteConfig::new(dir.path())).await;
+    let entry = message(ALICE, "one");
+    append(&store, entry.clone()).await.unwrap();
+    append(&store, message(BOB, "two")).await.unwrap();
+    append(&store, making()).await.unwrap();
+    store.note_seen(vec![(ALICE, 77)]).await.unwrap();
+    // The newest revision is a read position's, which no entry tells.
+    append(&store, message(ALICE, "three")).await.unwrap();
+    let mark = ReadMark { conversation: DIRECT, user: BOB, position: 3 };
+    assert!(store.mark_read(vec![mark]).await.unwrap()[0].is_some());
+    let (heads, cursor) = store.heads(BOB, Revision(0), None, 10, 3).await.unwrap();
+    let effects = store.effects(10).await.unwrap();
+    store.close().await;
+    assert!(matches!(append(&store, entry.clone()).await, Err(Error::NotStored(_))));
+    assert!(matches!(store.account(ALICE).await, Err(Error::NotStored(_))));
+    assert_eq!(wal_bytes(dir.path()), 0, "closing copies the log into the database");
+
+    let store = open(dir.path());
+    assert_eq!(store.heads(BOB, Revision(0), None, 10, 3).await.unwrap(), (heads, cursor));
+    assert_eq!(store.effects(10).await.unwrap(), effects);
+    assert_eq!(store.last_seen(vec![ALICE]).await.unwrap(), [(ALICE, 77)]);
+    assert_eq!(store.sessions(ALICE, 10).await.unwrap().len(), 1);
+    assert!(append(&store, entry).await.unwrap().duplicate);
+    assert!(store.heads(BOB, cursor, None, 10, 0).await.unwrap().0.is_empty());
+    assert_eq!(append(&store, message(BOB, "four")).await.unwrap().position, 4);
+    let (changed, next) = store.heads(ALICE, cursor, None, 10, 0).await.unwrap();
+    assert_eq!((changed.len(), changed[0].conversation), (1, DIRECT));
+    assert!(next > cursor);
+    assert_eq!(texts(&store).await, ["one", "two", "three", "four"]);
+}
+
+#[tokio::test]
+async fn closing_commits_what_is_queued() {
+    let dir = TempDir::new().unwrap();
+    let store = alice_and_bob(SqliteConfig::new(dir.path())).await;
+    let (release, held) = hold_writer(&store).await;
+    let mut appends = JoinSet::new();
+    for n in 0..20 {
+        let store = store.clone();
+        appends.spawn(async move { append(&store, message(ALICE, &n.to_string())).await });
+    }
+    queued(&store, 20).await;
+    let closing = tokio::spawn({
+        let store = store.clone();
+        async move { store.close().await }
+    });
+    queued(&store, 21).await;
+    drop(release);
+    closing.await.unwrap();
+    held.await.unwrap().unwrap();
+    assert!(appends.join_all().await.iter().all(Result::is_ok));
+    assert_eq!(texts(&open(dir.path())).await.len(), 20);
+}
+
+/// Readers at work all the while: the log begins anew nonetheless.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_stays_bounded_under_continuous_load() {
+    let dir = TempDir::new().unwrap();
+    let store = alice_and_bob(SqliteConfig { checkpoint_pages: 64, ..SqliteConfig::new(dir.path()) }).await;
+    let mut load = JoinSet::new();
+    for user in [ALICE, BOB, ALICE, BOB] {
+        let store = store.clone();
+        load.spawn(async move {
+            for _ in 0..150 {
+                let batch = (0..10).map(|_| message(user, &"x".repeat(3_000))).collect();
+                store.append(batch).await.unwrap();
+            }
+        });
+    }
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                loop {
+                    store.heads(BOB, Revision(0), None, 10, 20).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut bytes_max = 0;
+    while load.join_next().await.is_some_and(|done| done.is_ok()) {
+        bytes_max = bytes_max.max(wal_bytes(dir.path()));
+    }
+    readers.iter().for_each(JoinHandle::abort);
+    bytes_max = bytes_max.max(wal_bytes(dir.path()));
+    // The file keeps the largest size it had since it was last cut: 18 MB of contents went through it.
+    assert!((64 * 4_096..6 * 1024 * 1024).contains(&bytes_max), "{bytes_max} bytes");
+    assert_eq!(texts(&store).await.len(), 6_000);
+}
+
+/// Sets how many pages the database may have; `None`: as many as it has now.
+async fn limit_pages(store: &SqliteStore, pages: Option<u32>) {
+    store
+        .write(move |writer| {
+            let pages = match pages {
+                Some(pages) => pages,
+                None => writer.connection.pragma_query_value(None, "page_count", |row| row.get(0))?,
+            };
+            writer.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_full_database_refuses_writes_serves_reads_and_heals() {
+    let dir = TempDir::new().unwrap();
+    let store = alice_and_bob(SqliteConfig::new(dir.path())).await;
+    append(&store, message(ALICE, "first")).await.unwrap();
+    limit_pages(&store, None).await;
+    let mut stored = vec!["first".to_string()];
+    let refused = loop {
+        let body = format!("{} {}", stored.len(), "x".repeat(2_000));
+        let entry = message(ALICE, &body);
+        match append(&store, entry.clone()).await {
+            Ok(appended) => {
+                stored.push(body);
+                assert_eq!(appended.position, stored.len() as u64);
+            }
+            Err(error) => {
+                assert!(matches!(error, Error::NotWritable(_)), "{error}");
+                break entry;
+            }
+        }
+    };
+    assert!(matches!(append(&store, refused.clone()).await, Err(Error::NotWritable(_))));
+    assert_eq!(texts(&store).await, stored);
+    assert_eq!(store.heads(BOB, Revision(0), None, 10, 1).await.unwrap().0[0].unread, stored.len() as u64);
+
+    limit_pages(&store, Some(1_000_000)).await;
+    let healed = append(&store, refused.clone()).await.unwrap();
+    assert_eq!((healed.position, healed.duplicate), (stored.len() as u64 + 1, false));
+    assert!(append(&store, refused).await.unwrap().duplicate);
+    assert_eq!(texts(&store).await.len(), stored.len() + 1);
+}
+
+/// A command fails after others of its transaction, and it itself, have changed what the writer remembers.
+#[tokio::test]
+async fn a_command_that_fails_leaves_no_trace_and_takes_no_other_with_it() {
+    let dir = TempDir::new().unwrap();
+    let store = alice_and_bob(SqliteConfig::new(dir.path())).await;
+    append(&store, message(ALICE, "first")).await.unwrap();
+    let (release, held) = hold_writer(&store).await;
+    let spawn_append = |text: &'static str| {
+        let store = store.clone();
+        tokio::spawn(async move { append(&store, message(BOB, text)).await })
+    };
+    let before = spawn_append("before");
+    queued(&store, 1).await;
+    let failing = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let entries = [message(ALICE, "never"), making()];
+            let mark = ReadMark { conversation: DIRECT, user: BOB, position: 9 };
+            store
+                .write(move |writer| {
+                    assert!(writer.append(&entries)?.iter().all(std::result::Result::is_ok));
+                    assert!(writer.mark_read(&mark)?.is_some());
+                    writer.connection.execute("INSERT INTO users SELECT * FROM users", [])
+                })
+                .await
+        })
+    };
+    queued(&store, 2).await;
+    let after = spawn_append("after");
+    queued(&store, 3).await;
+    drop(release);
+    held.await.unwrap().unwrap();
+
+    assert!(matches!(failing.await.unwrap(), Err(Error::NotStored(_))));
+    assert_eq!(before.await.unwrap().unwrap().position, 2);
+    assert_eq!(after.await.unwrap().unwrap().position, 3);
+    assert_eq!(texts(&store).await, ["first", "before", "after"]);
+    assert_eq!(
+        store.append(vec![NewEntry { conversation: GROUP, ..message(ALICE, "") }]).await.unwrap(),
+        [Err(Refused::NotMember)]
+    );
+    assert!(store.effects(1).await.unwrap().is_empty());
+    let (heads, revision) = store.heads(ALICE, Revision(0), None, 10, 0).await.unwrap();
+    assert_eq!((heads[0].revision, heads[0].unread, heads[0].peer_read_position), (revision, 2, 3));
+    let made = append(&store, making()).await.unwrap();
+    assert_eq!((made.position, made.entered), (1, vec![ALICE]));
+}
+
+/// The outcome tells honestly that nothing was stored.
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_fails_as_not_stored_after_a_bounded_wait() {
+    let dir = TempDir::new().unwrap();
+    let store = alice_and_bob(SqliteConfig::new(dir.path())).await;
+    let (release, held) = hold_writer(&store).await;
+    let mut waiting = JoinSet::new();
+    for _ in 0..WRITE_QUEUE_MAX {
+        let store = store.clone();
+        waiting.spawn(async move { store.note_seen(vec![(ALICE, 1)]).await });
+    }
+    queued(&store, WRITE_QUEUE_MAX).await;
+    let begun = tokio::time::Instant::now();
+    let refused = append(&store, message(ALICE, "too much")).await;
+    assert!(matches!(refused, Err(Error::NotStored(_))), "{refused:?}");
+    assert!(begun.elapsed() < QUEUE_WAIT + Duration::from_secs(1));
+    drop(release);
+    held.await.unwrap().unwrap();
+    assert!(waiting.join_all().await.iter().all(Result::is_ok));
+    assert_eq!(texts(&store).await, Vec::<String>::new());
+}
