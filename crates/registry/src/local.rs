@@ -62,7 +62,9 @@ impl Registry for LocalRegistry {
         let state = Arc::clone(&self.state);
         // Nobody takes a number away here; a receiver whose sender is gone keeps its value.
         let held = watch::channel(true).1;
-        Ok(NodeLease::new(number, held, move || drop(state.nodes.lock().held.remove(&number.get()))))
+        Ok(NodeLease::new(number, held, move || {
+            state.nodes.lock().held.remove(&number.get());
+        }))
     }
 
     async fn register(&self, instance: Instance) -> Result<Registration> {

@@ -1,0 +1,50 @@
+//! The configuration: `mpim.toml` or an INI file, and over it the environment.
+//!
+//! [`settings`] is the one home of each key. From it come the typed sections, what `mpim config print` says, the names
+//! of the environment variables (`MPIM_<SECTION>_<KEY>`), and what is allowed. Whatever is wrong is reported at once,
+//! each mistake with its place. Secrets never appear: neither in mistakes, nor printed, nor in `Debug`.
+
+mod environment;
+mod follow;
+mod ini;
+mod kind;
+mod mistake;
+mod parts;
+mod print;
+mod read;
+mod settings;
+mod source;
+mod toml_file;
+
+use std::path::Path;
+
+pub use self::{
+    follow::Follower,
+    kind::Secret,
+    mistake::{Mistake, Mistakes, Place},
+    settings::{Config, Gateway, Log, LogFormat, LogRotation, Message, RedisCache, RedisQueue, Server, Store, User},
+};
+
+impl Config {
+    /// The configuration of a file (none: the defaults), with what the environment says over it.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes there are.
+    pub fn load(path: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, Mistakes> {
+        let mut mistakes = Vec::new();
+        let mut entries = match path.map(|path| (path, std::fs::read_to_string(path))) {
+            None => source::Entries::default(),
+            Some((path, Ok(text))) => source::read_file(path, &text, &mut mistakes),
+            Some((path, Err(error))) => {
+                let place = Place::File { path: path.to_owned(), line: None };
+                return Err(Mistakes(vec![Mistake { place, text: format!("cannot be read: {error}") }]));
+            }
+        };
+        environment::read(environment, &mut entries, &mut mistakes);
+        read::read(&entries, mistakes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Live change: follows the configuration's file.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::AccessKind};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+
+use super::Config;
+
+/// A file that changed is read once nothing has happened for so long: editors write in several steps.
+const QUIET: Duration = Duration::from_millis(200);
+/// It is read then even if there is no quiet; other files of the directory may change all the time.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Follows a configuration's file. An invalid change is logged and refused, and what was valid before stays in effect.
+/// Stops when dropped.
+#[derive(Debug)]
+pub struct Follower {
+    path: PathBuf,
+    environment: Vec<(String, String)>,
+    /// What the file last said, valid or not.
+    text: Option<String>,
+    current: Config,
+    changes: mpsc::Receiver<()>,
+    _watcher: RecommendedWatcher,
+}
+
+impl Config {
+    /// This one with all that may change while the process runs taken from `new`: the levels of the log and the rates.
+    #[must_use]
+    pub fn with_live_of(&self, new: &Self) -> Self {
+        let mut changed = self.clone();
+        changed.log.level.clone_from(&new.log.level);
+        let (gateway, new) = (&mut changed.gateway, &new.gateway);
+        gateway.requests_per_second = new.requests_per_second;
+        gateway.requests_burst = new.requests_burst;
+        gateway.sends_per_second = new.sends_per_second;
+        gateway.sends_burst = new.sends_burst;
+        gateway.accounts_per_second = new.accounts_per_second;
+        gateway.accounts_burst = new.accounts_burst;
+        changed
+    }
+}
+
+impl Follower {
+    /// Follows the file that `current` was loaded from, together with this environment.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot watch the file's directory.
+    pub fn start(
+        path: &Path,
+        environment: impl Iterator<Item = (String, String)>,
+        current: Config,
+    ) -> notify::Result<Self> {
+        // One place: that something changed is all there is to say.
+        let (changed, changes) = mpsc::channel(1);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading is no change, and this reads.
+            let matters = match event {
+                Ok(event) => match event.kind {
+                    EventKind::Access(AccessKind::Close(_)) => true,
+                    EventKind::Access(_) => false,
+                    _ => true,
+                },
+                // Perhaps events were lost.
+                Err(_) => true,
+            };
+            if matters {
+                let _ = changed.try_send(());
+            }
+        })?;
+        let path = std::path::absolute(path)?;
+        // The directory: editors and container platforms put a new file in the old one's place.
+        let directory = path.parent().unwrap_or(&path);
+        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        let environment = environment.collect();
+        // A change between the load and the watch is found by comparing.
+        let text = None;
+        Ok(Self { path, environment, text, current, changes, _watcher: watcher })
+    }
+
+    /// The next valid configuration that differs from the one before. Cancel safe.
+    pub async fn changed(&mut self) -> Config {
+        loop {
+            if let Some(config) = self.reload() {
+                return config;
+            }
+            self.wait().await;
+        }
+    }
+
+    async fn wait(&mut self) {
+        if self.changes.recv().await.is_none() {
+            // The watcher has gone, which it does only with this.
+            std::future::pending::<()>().await;
+        }
+        let end = Instant::now() + WAIT_MAX;
+        loop {
+            let quiet = (Instant::now() + QUIET).min(end);
+            match timeout_at(quiet, self.changes.recv()).await {
+                Ok(Some(())) if Instant::now() < end => {}
+                _ => break,
+            }
+        }
+    }
+
+    fn reload(&mut self) -> Option<Config> {
+        let text = match std::fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            // Away for a moment, as while an editor replaces it; or for good, and then what it said stays in effect.
+            Err(error) => {
+                tracing::debug!(path = %self.path.display(), %error, "the configuration cannot be read");
+                return None;
+            }
+        };
+        if self.text.as_ref() == Some(&text) {
+            return None;
+        }
+        self.text = Some(text);
+        match Config::load(Some(&self.path), self.environment.iter().cloned()) {
+            Ok(config) if config == self.current => None,
+            Ok(config) => {
+                self.current = config.clone();
+                Some(config)
+            }
+            Err(mistakes) => {
+                for mistake in mistakes.0 {
+                    tracing::error!(%mistake, "the changed configuration is refused, the former stays in effect");
+                }
+                None
+            }
+        }
+    }
+}

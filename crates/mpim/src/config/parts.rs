@@ -1,0 +1,82 @@
+//! What each part of the process is given of the configuration.
+
+use std::num::NonZeroUsize;
+
+use gateway::{Limits, Rate};
+use services::{group, message, user};
+use store::sqlite::SqliteConfig;
+
+use super::Config;
+
+/// Pages of the write-ahead log in one MiB.
+const PAGES_PER_MIB: u32 = 256;
+
+impl Config {
+    /// For the gateway.
+    pub fn gateway(&self) -> gateway::Config {
+        let gateway = &self.gateway;
+        gateway::Config {
+            connections_max: gateway.connections_max,
+            connections_per_address_max: gateway.connections_per_address_max,
+            outbox_bytes_max: gateway.outbox_bytes_max,
+            outbox_frames_max: gateway.outbox_frames_max,
+            write_timeout: gateway.write_timeout,
+            handshake_timeout: gateway.handshake_timeout,
+            request_timeout: gateway.request_timeout,
+            http_connection_max: gateway.http_connection_max,
+            drain_reconnect_spread: gateway.drain_reconnect_spread,
+            limits: self.limits(),
+        }
+    }
+
+    /// The gateway's rates, which may change while it runs.
+    pub fn limits(&self) -> Limits {
+        let gateway = &self.gateway;
+        let rate = |per_second, burst| Rate { per_second: f64::from(per_second), burst };
+        Limits {
+            requests_per_connection: rate(gateway.requests_per_second, gateway.requests_burst),
+            sends_per_user: rate(gateway.sends_per_second, gateway.sends_burst),
+            accounts_per_address: rate(gateway.accounts_per_second, gateway.accounts_burst),
+        }
+    }
+
+    /// For the user service.
+    pub fn user(&self) -> user::Config {
+        let user = &self.user;
+        user::Config {
+            passwords: user::PasswordConfig {
+                memory_kib: user.password_memory_kib,
+                iterations: user.password_iterations,
+                threads: user.hashing_threads,
+                queue_max: user.hashing_queue,
+            },
+            access_token_ttl: user.access_token_ttl,
+            refresh_token_ttl: user.refresh_token_ttl,
+            resume_token_ttl: user.resume_token_ttl,
+            info_ttl: self.redis_cache.user_info_ttl,
+        }
+    }
+
+    /// For the message service.
+    pub fn message(&self) -> message::Config {
+        message::Config {
+            append_batch_max: self.message.append_batch_max,
+            append_queue_bytes_max: self.message.append_queue_bytes_max,
+            ..message::Config::default()
+        }
+    }
+
+    /// For the group service.
+    pub fn group(&self) -> group::Config {
+        group::Config { info_ttl: self.redis_cache.group_info_ttl }
+    }
+
+    /// For the embedded store.
+    pub fn store(&self) -> SqliteConfig {
+        SqliteConfig {
+            readers: NonZeroUsize::new(self.store.readers).unwrap_or(NonZeroUsize::MIN),
+            checkpoint_pages: self.store.wal_mib_max.saturating_mul(PAGES_PER_MIB),
+            ..SqliteConfig::new(&self.server.data)
+        }
+    }
+}

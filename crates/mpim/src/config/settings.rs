@@ -1,0 +1,268 @@
+//! All settings: each key's name, kind, range, default and meaning stand here and nowhere else.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{
+    kind::{
+        Address, Choice, FilePath, Host, Kind, Levels, OptionalPath, OptionalSecret, Secret, Text, Whole, milliseconds,
+        seconds,
+    },
+    source::Raw,
+};
+
+/// What goes through all settings.
+pub(super) trait Visitor {
+    /// The keys that follow are of this section.
+    fn section(&mut self, name: &'static str, comment: &'static [&'static str]);
+
+    /// One key and its value.
+    fn key<K: Kind>(&mut self, key: Key, kind: &K, value: &mut K::Value);
+}
+
+/// What is known of a key beside its kind.
+pub(super) struct Key {
+    pub(super) section: &'static str,
+    pub(super) name: &'static str,
+    pub(super) comment: &'static [&'static str],
+    pub(super) default: Raw,
+}
+
+macro_rules! settings {
+    ($(
+        $(#[doc = $section_comment:literal])+
+        $section:ident: $Section:ident {
+            $(
+                $(#[doc = $comment:literal])+
+                $key:ident: $Value:ty = $kind:expr, $default:expr;
+            )+
+        }
+    )+) => {
+        /// The configuration of the process, by section.
+        #[derive(Debug, Clone, PartialEq, Default)]
+        pub struct Config {
+            $( $(#[doc = $section_comment])+ pub $section: $Section, )+
+        }
+
+        impl Config {
+            /// Goes through all settings, in the order in which they are printed.
+            pub(super) fn visit(&mut self, visitor: &mut impl Visitor) {
+                $(
+                    visitor.section(stringify!($section), &[$($section_comment),+]);
+                    self.$section.visit(visitor);
+                )+
+            }
+        }
+
+        $(
+            $(#[doc = $section_comment])+
+            #[derive(Debug, Clone, PartialEq)]
+            pub struct $Section {
+                $( $(#[doc = $comment])+ pub $key: $Value, )+
+            }
+
+            impl Default for $Section {
+                fn default() -> Self {
+                    Self {
+                        $( $key: $kind.read(&Raw::from($default)).expect("a default is allowed"), )+
+                    }
+                }
+            }
+
+            impl $Section {
+                fn visit(&mut self, visitor: &mut impl Visitor) {
+                    $(
+                        let key = Key {
+                            section: stringify!($section),
+                            name: stringify!($key),
+                            comment: &[$($comment),+],
+                            default: Raw::from($default),
+                        };
+                        visitor.key(key, &$kind, &mut self.$key);
+                    )+
+                }
+            }
+        )+
+    };
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How often a new log file is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogRotation {
+    /// One file for ever.
+    Never,
+    /// Each day, in UTC; the date is appended to the file's name.
+    Daily,
+    /// Each hour, in UTC; date and hour are appended to the file's name.
+    Hourly,
+}
+
+const RATE: Whole<u32> = Whole(0..=10_000_000);
+const BURST: Whole<u32> = Whole(1..=10_000_000);
+const CONNECTIONS: Whole<usize> = Whole(1..=10_000_000);
+const MIB: u64 = 1024 * 1024;
+const DAY: u64 = 24 * 3_600;
+const TTL: std::ops::RangeInclusive<u64> = 1..=30 * DAY;
+const REDIS_TIMEOUT: std::ops::RangeInclusive<u64> = 1..=600_000;
+
+settings! {
+    /// The process.
+    server: Server {
+        /// The directory where everything is kept; made if it does not exist.
+        data: PathBuf = FilePath, "./mpim-data";
+        /// Where clients are accepted: WebSocket, TCP and HTTP on one port. Port 0 takes a free one.
+        listen: String = Address, "127.0.0.1:8080";
+        /// How long clients may take, when the process is told to stop, to receive what is theirs.
+        shutdown_grace: Duration = seconds(0..=3_600), 10;
+    }
+
+    /// Client connections. The rates may be changed while the process runs; a rate of 0 means no limit.
+    gateway: Gateway {
+        /// Connections at a time. Further ones wait until one ends.
+        connections_max: usize = CONNECTIONS, 100_000;
+        /// Connections at a time from one address. Further ones are closed at once.
+        connections_per_address_max: usize = CONNECTIONS, 20_000;
+        /// Requests of one connection each second, sends apart …
+        requests_per_second: u32 = RATE, 200;
+        /// … and at once, after a pause.
+        requests_burst: u32 = BURST, 1_000;
+        /// Messages sent by one user each second, over all connections …
+        sends_per_second: u32 = RATE, 1_000;
+        /// … and at once, after a pause.
+        sends_burst: u32 = BURST, 2_000;
+        /// Requests of one address each second to register, log in or refresh a token …
+        accounts_per_second: u32 = RATE, 50;
+        /// … and at once, after a pause.
+        accounts_burst: u32 = BURST, 500;
+        /// Bytes that may wait for one client. One that reads more slowly is closed, and resumes.
+        outbox_bytes_max: usize = Whole(64 * 1024..=1024 * 1024 * 1024), MIB;
+        /// The same in frames.
+        outbox_frames_max: usize = Whole(16..=10_000_000), 4_096;
+        /// How long a client may take without reading before it is closed, and resumes.
+        write_timeout: Duration = seconds(1..=3_600), 10;
+        /// How long a client may take to say its first words.
+        handshake_timeout: Duration = seconds(1..=3_600), 10;
+        /// How long a request may take before it is answered with an error.
+        request_timeout: Duration = seconds(1..=3_600), 10;
+        /// How long an HTTP connection lives; WebSocket and TCP connections live on.
+        http_connection_max: Duration = seconds(1..=DAY), 600;
+        /// Clients of a gateway that stops reconnect spread over this time.
+        drain_reconnect_spread: Duration = seconds(0..=3_600), 5;
+    }
+
+    /// Accounts and sessions. Passwords are hashed with Argon2id; hashes made with other settings stay valid.
+    user: User {
+        /// Memory for one hash, in KiB. Less than 8192 is for tests.
+        password_memory_kib: u32 = Whole(8..=4 * 1024 * 1024), 19_456;
+        /// Passes over the memory for one hash.
+        password_iterations: u32 = Whole(1..=100), 2;
+        /// Threads that hash. One does about 50 log-ins a second.
+        hashing_threads: usize = Whole(1..=1_024), 1;
+        /// Log-ins that may wait for them; further ones are told to come later.
+        hashing_queue: usize = Whole(1..=100_000), 128;
+        /// How long an access token is valid.
+        access_token_ttl: Duration = seconds(10..=DAY), 900;
+        /// How long a session lives without being used.
+        refresh_token_ttl: Duration = seconds(60..=3_650 * DAY), 30 * DAY;
+        /// How long a client may be away and come back without its refresh token.
+        resume_token_ttl: Duration = seconds(10..=30 * DAY), DAY;
+    }
+
+    /// Messages on their way to the store.
+    message: Message {
+        /// Entries in one transaction.
+        append_batch_max: usize = Whole(1..=100_000), 1_000;
+        /// Bytes of messages that may wait for the store; further ones are refused as certainly not stored.
+        append_queue_bytes_max: usize = Whole(1024 * 1024..=64 * 1024 * 1024 * 1024), 64 * MIB;
+    }
+
+    /// The embedded store.
+    store: Store {
+        /// Threads that read.
+        readers: usize = Whole(1..=64), 2;
+        /// How long the write-ahead log may grow before it is copied into the database, in MiB.
+        wal_mib_max: u32 = Whole(1..=65_536), 64;
+    }
+
+    /// The process's own log.
+    log: Log {
+        /// What is logged. May be changed while the process runs.
+        level: String = Levels, "info";
+        /// How the lines look.
+        format: LogFormat = Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), "text";
+        /// The file; empty for standard error.
+        file: Option<PathBuf> = OptionalPath, "";
+        /// How often a new file is begun.
+        rotation: LogRotation = Choice(&[
+            ("never", LogRotation::Never),
+            ("daily", LogRotation::Daily),
+            ("hourly", LogRotation::Hourly),
+        ]), "daily";
+        /// Files kept when a new one is begun.
+        files_max: usize = Whole(1..=10_000), 14;
+        /// Lines that may wait to be written; further ones are dropped and counted.
+        lines_max: usize = Whole(16..=10_000_000), 65_536;
+    }
+
+    /// The cache. In one process only the lifetimes count (each is varied by 10 %).
+    redis_cache: RedisCache {
+        /// The server's host.
+        host: String = Host, "127.0.0.1";
+        /// The server's port.
+        port: u16 = Whole(1..=65_535), 6_379;
+        /// The database's number.
+        database: u32 = Whole(0..=1_000_000), 0;
+        /// A Redis Cluster or Sentinel by its URL, instead of host, port and database. May hold a password.
+        url: Option<Secret> = OptionalSecret, "";
+        /// The user to log in as; empty for the server's default user.
+        username: String = Text, "";
+        /// The password.
+        password: Option<Secret> = OptionalSecret, "";
+        /// Connections at most.
+        max_connections: u32 = Whole(1..=10_000), 50;
+        /// How long an answer may take.
+        timeout: Duration = milliseconds(REDIS_TIMEOUT), 5_000;
+        /// How long what is known of a user is kept.
+        user_info_ttl: Duration = seconds(TTL), 3_600;
+        /// How long a user's friends are kept.
+        friends_ttl: Duration = seconds(TTL), 1_800;
+        /// How long what is known of a group is kept.
+        group_info_ttl: Duration = seconds(TTL), 3_600;
+        /// How long a user's state is kept.
+        status_ttl: Duration = seconds(TTL), 3_600;
+    }
+
+    /// The message queue. Not used in one process.
+    redis_queue: RedisQueue {
+        /// The server's host.
+        host: String = Host, "127.0.0.1";
+        /// The server's port.
+        port: u16 = Whole(1..=65_535), 6_379;
+        /// The database's number.
+        database: u32 = Whole(0..=1_000_000), 1;
+        /// A Redis Cluster or Sentinel by its URL, instead of host, port and database. May hold a password.
+        url: Option<Secret> = OptionalSecret, "";
+        /// The user to log in as; empty for the server's default user.
+        username: String = Text, "";
+        /// The password.
+        password: Option<Secret> = OptionalSecret, "";
+        /// Connections at most.
+        max_connections: u32 = Whole(1..=10_000), 100;
+        /// How long an answer may take.
+        timeout: Duration = milliseconds(REDIS_TIMEOUT), 5_000;
+        /// Entries in one publication.
+        batch_size: usize = Whole(1..=10_000), 100;
+        /// The longest that an entry waits for others to be published with it.
+        batch_timeout: Duration = milliseconds(0..=60_000), 1_000;
+        /// Attempts to publish before an entry is left to catching up.
+        max_retries: u32 = Whole(0..=100), 3;
+    }
+}
