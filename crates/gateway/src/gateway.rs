@@ -1,12 +1,25 @@
-//! A running gateway.
+//! A running gateway: what its connections share, how it starts and how it ends.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use protocol::GatewayId;
+use parking_lot::RwLock;
+use protocol::{GatewayId, Result as ProtocolResult, UserId};
 use queue::Queue;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Config, Limits, Metrics};
+use crate::{
+    Config, Limits, Metrics, accept, dispatch::Dispatch, http::Http, hub::Hub, outbox, rate::Buckets, session::too_many,
+};
 
 /// A gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -19,11 +32,53 @@ pub enum Error {
     Listener(#[from] io::Error),
 }
 
-/// A gateway that accepts connections. Dropped without [`drain`](Self::drain), it stops at once.
-#[derive(Debug)]
-pub struct Gateway {
-    address: SocketAddr,
+/// What all connections of a gateway share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: Metrics,
+    pub(crate) http: Http,
+    /// No new work: the gateway drains.
+    pub(crate) draining: CancellationToken,
+    /// No time left: whatever is open is dropped.
+    pub(crate) cut: CancellationToken,
+    limits: RwLock<Limits>,
+    sends: Buckets<UserId>,
+    account_requests: Buckets<IpAddr>,
 }
+
+impl Shared {
+    pub(crate) fn limits(&self) -> Limits {
+        *self.limits.read()
+    }
+
+    /// Whether this user may send one more message now.
+    pub(crate) fn admit_send(&self, user: UserId) -> ProtocolResult<()> {
+        self.sends.take(user, self.limits().sends_per_user).map_err(|after| too_many("messages", after))
+    }
+
+    /// Whether one more request to register, log in or refresh may come from this address now.
+    pub(crate) fn admit_account_request(&self, address: IpAddr) -> ProtocolResult<()> {
+        let rate = self.limits().accounts_per_address;
+        self.account_requests.take(address, rate).map_err(|after| too_many("requests from your address", after))
+    }
+}
+
+/// A gateway that accepts connections. Dropped without [`drain`](Self::drain), it stops at once.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    /// The accept loop and the connections.
+    connections: TaskTracker,
+    /// The hub's tasks, needed until the last connection has gone.
+    hub_tasks: TaskTracker,
+    stop_hub: CancellationToken,
+}
+
+/// The part of the grace after which connections that are still open are cut, so that the rest is enough to tell that
+/// their users have gone.
+const CUT_AFTER: f64 = 0.8;
 
 impl Gateway {
     /// Starts to accept connections on a bound listener.
@@ -44,8 +99,32 @@ impl Gateway {
         exposition: Arc<dyn Fn() -> String + Send + Sync>,
         ready: watch::Receiver<bool>,
     ) -> Result<Self, Error> {
-        let _ = (config, services, queue.open(id).await?, metrics, exposition, ready);
-        Ok(Self { address: listener.local_addr()? })
+        let address = listener.local_addr()?;
+        let subscription = queue.open(id).await?;
+        let (connections, hub_tasks) = (TaskTracker::new(), TaskTracker::new());
+        let stop_hub = CancellationToken::new();
+        let dispatch = Dispatch::new(services, metrics.clone(), config.request_timeout);
+        let limit = outbox::Limit {
+            bytes_max: config.outbox_bytes_max,
+            frames_max: config.outbox_frames_max,
+            overflows: metrics.slow_consumers.clone(),
+        };
+        let tasks = (&hub_tasks, &stop_hub);
+        let hub = Hub::start(id, dispatch.clone(), metrics.clone(), limit, subscription, tasks);
+        let shared = Arc::new(Shared {
+            limits: RwLock::new(config.limits),
+            config,
+            dispatch,
+            hub,
+            metrics,
+            http: Http::new(exposition, ready),
+            draining: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            sends: Buckets::new(),
+            account_requests: Buckets::new(),
+        });
+        connections.spawn(accept::run(shared.clone(), listener, connections.clone()));
+        Ok(Self { shared, address, connections, hub_tasks, stop_hub })
     }
 
     /// The address that clients connect to.
@@ -55,12 +134,45 @@ impl Gateway {
 
     /// Changes the rates from now on, also for connections that are open.
     pub fn set_limits(&self, limits: Limits) {
-        let _ = limits;
+        *self.shared.limits.write() = limits;
     }
 
     /// Stops accepting, tells clients to reconnect after a random delay, finishes the answers under way, flushes and
     /// closes. Ends within `grace`; what is open then is cut.
     pub async fn drain(self, grace: Duration) {
-        let _ = grace;
+        let end = Instant::now() + grace;
+        self.shared.draining.cancel();
+        self.shared.hub.drain(self.shared.config.drain_reconnect_spread);
+        self.connections.close();
+        if timeout_at(end - grace.mul_f64(1.0 - CUT_AFTER), self.connections.wait()).await.is_err() {
+            tracing::warn!(open = self.connections.len(), "connections are cut, as the grace is nearly over");
+            self.shared.cut.cancel();
+            self.shared.hub.cut();
+        }
+        let rest = async {
+            self.connections.wait().await;
+            self.shared.hub.settled().await;
+            self.stop_hub.cancel();
+            self.hub_tasks.close();
+            self.hub_tasks.wait().await;
+        };
+        if timeout_at(end, rest).await.is_err() {
+            tracing::warn!("the grace was too short to tell that all users have gone");
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.shared.draining.cancel();
+        self.shared.cut.cancel();
+        self.shared.hub.cut();
+        self.stop_hub.cancel();
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("address", &self.address).finish_non_exhaustive()
     }
 }

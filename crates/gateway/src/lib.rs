@@ -10,9 +10,18 @@
 //!
 //! It does not retry, store, or decide who may do what: services do.
 
+mod accept;
 mod config;
+mod dispatch;
+mod frame;
 mod gateway;
+mod http;
+mod hub;
 mod metrics;
+mod outbox;
+mod rate;
+mod session;
+mod transport;
 
 pub use config::{Config, Limits, Rate};
 pub use gateway::{Error, Gateway};

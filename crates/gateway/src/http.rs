@@ -1,0 +1,141 @@
+//! HTTP/1.1 on the same port: the requests of the protocol for scripts, the upgrade to WebSocket, what operators look at.
+
+mod api;
+mod page;
+mod upgrade;
+
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
+
+use ::http::{Request, Response, StatusCode, header};
+use axum::{
+    Router,
+    body::Body,
+    extract::{DefaultBodyLimit, State},
+    response::{IntoResponse as _, Response as AnyResponse},
+    routing::{get, post},
+};
+use bytes::BytesMut;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use protocol::limits::CLIENT_FRAME_BYTES_MAX;
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tower::Service as _;
+
+use self::upgrade::Promise;
+use crate::{frame::Encoding, gateway::Shared, rate::Bucket};
+
+/// What the operators' pages tell.
+pub(crate) struct Http {
+    exposition: Arc<dyn Fn() -> String + Send + Sync>,
+    ready: watch::Receiver<bool>,
+}
+
+impl Http {
+    pub(crate) fn new(exposition: Arc<dyn Fn() -> String + Send + Sync>, ready: watch::Receiver<bool>) -> Self {
+        Self { exposition, ready }
+    }
+}
+
+/// A connection that has left HTTP for WebSocket.
+pub(crate) struct Upgraded {
+    pub(crate) stream: TcpStream,
+    /// What came after the handshake already.
+    pub(crate) incoming: BytesMut,
+    pub(crate) encoding: Encoding,
+}
+
+/// One HTTP connection, as its requests see it.
+#[derive(Clone)]
+struct Peer(Arc<PeerState>);
+
+struct PeerState {
+    address: IpAddr,
+    bucket: Mutex<Bucket>,
+    promise: Mutex<Option<Promise>>,
+}
+
+/// Serves a connection until it ends or becomes a WebSocket connection. A connection that drags on is closed: while
+/// idle or within the head of a request after `handshake_timeout`, in any case after `http_connection_max`.
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, address: IpAddr) -> Option<Upgraded> {
+    let (draining, cut) = (shared.draining.clone(), shared.cut.clone());
+    let lifetime = shared.config.http_connection_max;
+    let patience = shared.config.handshake_timeout;
+    // The body of a request has to come in this time as well.
+    let answer_within = patience + shared.config.request_timeout;
+    let peer = Peer(Arc::new(PeerState { address, bucket: Mutex::default(), promise: Mutex::new(None) }));
+    let requests_peer = peer.clone();
+    let router = router(shared);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(requests_peer.clone());
+        let answer = router.clone().call(request.map(Body::new));
+        async move {
+            let late = || StatusCode::REQUEST_TIMEOUT.into_response();
+            Ok::<_, Infallible>(match timeout(answer_within, answer).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(never)) => match never {},
+                Err(_) => late(),
+            })
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_buf_size(32 * 1024)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = cut.cancelled() => return None,
+        () = async { tokio::select! { () = draining.cancelled() => {}, () = sleep(lifetime) => {} } } => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                served = connection.as_mut() => served,
+                () = cut.cancelled() => return None,
+                () = sleep(answer_within) => return None,
+            }
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%address, %error, "an HTTP connection failed");
+    }
+    let promise = peer.0.promise.lock().take()?;
+    upgrade::redeem(promise).await
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/", get(page::show))
+        .route("/ws", get(upgrade::upgrade))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/{request}", post(api::answer))
+        .layer(DefaultBodyLimit::max(CLIENT_FRAME_BYTES_MAX))
+        .with_state(shared)
+}
+
+async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, &'static str) {
+    if shared.draining.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else if *shared.http.ready.borrow() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> AnyResponse {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], (shared.http.exposition)()).into_response()
+}
+
+/// A response with this status and JSON.
+fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}

@@ -1,0 +1,167 @@
+//! A bounded queue between routing and one socket.
+//!
+//! Frames leave in the order they were pushed. What waits never exceeds the limit, in bytes and in frames; pushing never
+//! waits, and a push that would exceed the limit closes the outbox as a slow consumer and discards what waits, as the
+//! client resumes from its positions. It neither retries nor stores.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+
+/// How much may wait in one outbox, and what counts the overflows.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    pub(crate) bytes_max: usize,
+    pub(crate) frames_max: usize,
+    pub(crate) overflows: Counter,
+}
+
+/// Why an outbox takes nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// More waited than the limit allows.
+    SlowConsumer,
+    /// The session was ended.
+    SessionEnded,
+    /// The gateway stops; reconnect after this time.
+    Draining(Duration),
+    /// The gateway has no time left: nothing more is written.
+    Cut,
+}
+
+/// Makes an outbox. The limit is shared among connections, to keep each small.
+pub(crate) fn channel(limit: Arc<Limit>) -> (Outbox, Outlet) {
+    let shared = Arc::new(Shared { limit, state: Mutex::default() });
+    (Outbox(shared.clone()), Outlet(shared))
+}
+
+#[derive(Debug)]
+struct Shared {
+    limit: Arc<Limit>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    closed: Option<Closed>,
+    waker: Option<Waker>,
+}
+
+/// The end that routing pushes into. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbox(Arc<Shared>);
+
+impl Outbox {
+    /// Adds a frame; never waits.
+    ///
+    /// # Errors
+    ///
+    /// The outbox is closed, or was closed just now because the frame exceeded the limit.
+    pub(crate) fn push(&self, frame: Bytes) -> Result<(), Closed> {
+        let (result, waker) = {
+            let mut state = self.0.state.lock();
+            if let Some(closed) = state.closed {
+                return Err(closed);
+            }
+            let limit = &self.0.limit;
+            let result = if state.bytes + frame.len() > limit.bytes_max || state.frames.len() == limit.frames_max {
+                limit.overflows.inc();
+                state.frames = VecDeque::new();
+                state.bytes = 0;
+                state.closed = Some(Closed::SlowConsumer);
+                Err(Closed::SlowConsumer)
+            } else {
+                state.bytes += frame.len();
+                state.frames.push_back(frame);
+                Ok(())
+            };
+            (result, state.waker.take())
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        result
+    }
+
+    /// Takes no more frames; what waits still leaves, except with [`Closed::Cut`]. The first reason stands, unless cut.
+    pub(crate) fn close(&self, reason: Closed) {
+        let waker = {
+            let mut state = self.0.state.lock();
+            if state.closed.is_none() || reason == Closed::Cut {
+                state.closed = Some(reason);
+            }
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The end that the socket's task empties.
+#[derive(Debug)]
+pub(crate) struct Outlet(Arc<Shared>);
+
+impl Outlet {
+    /// Moves frames to `batch` until it holds `bytes_max` bytes (or a little more); ready with an error once the
+    /// outbox is closed and empty. What was moved counts no longer against the limit.
+    pub(crate) fn poll_batch(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes_max: usize,
+        batch: &mut Vec<Bytes>,
+    ) -> Poll<Result<(), Closed>> {
+        let mut state = self.0.state.lock();
+        if state.closed == Some(Closed::Cut) {
+            return Poll::Ready(Err(Closed::Cut));
+        }
+        let mut bytes = 0;
+        while bytes < bytes_max
+            && let Some(frame) = state.frames.pop_front()
+        {
+            bytes += frame.len();
+            batch.push(frame);
+        }
+        state.bytes -= bytes;
+        if state.frames.is_empty() {
+            // An idle connection keeps no buffer.
+            state.frames = VecDeque::new();
+        }
+        if !batch.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(closed) = state.closed {
+            return Poll::Ready(Err(closed));
+        }
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            state.waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Why the outbox was closed, if it must be obeyed before what waits has left. Registers for the change.
+    pub(crate) fn poll_overflow(&mut self, context: &mut Context<'_>) -> Poll<Closed> {
+        let mut state = self.0.state.lock();
+        match state.closed {
+            Some(closed @ (Closed::SlowConsumer | Closed::Cut)) => Poll::Ready(closed),
+            _ => {
+                if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+                    state.waker = Some(context.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+}

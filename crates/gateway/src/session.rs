@@ -1,0 +1,417 @@
+//! One client's connection, from its first frame to its last.
+//!
+//! A session is one task that is polled: in each turn it takes what came, hands on what is ready, and then writes once.
+//! Sends go as batches, one under way at a time, so that they are appended in the order they came; other requests run
+//! side by side. What a client may leave unanswered, unread or unsaid is bounded.
+
+mod requests;
+mod sends;
+mod watchdog;
+
+use std::{
+    future::poll_fn,
+    net::IpAddr,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use api::{Call, Caller};
+use bytes::Bytes;
+use protocol::{
+    Error, Result,
+    limits::{HEARTBEAT_DEFAULT, HEARTBEAT_MAX, HEARTBEAT_MIN},
+    wire::{
+        ClientFrame, ErrorCode, GoodbyeReason, ServerFrame, client_frame::Body as Request, server_frame::Body as Answer,
+    },
+};
+use tokio::time::{Instant, timeout};
+
+use self::{
+    requests::{Finished, Requests},
+    sends::Sends,
+    watchdog::{Alarm, Watchdog},
+};
+use crate::{
+    dispatch::{self, Dispatch},
+    frame,
+    gateway::Shared,
+    hub::Membership,
+    outbox::{Closed, Outlet},
+    rate::Bucket,
+    transport::{Received, Transport},
+};
+
+/// Frames taken from a client in one turn, before what they caused is written.
+const FRAMES_PER_TURN: usize = 256;
+/// Bytes fed and not yet written from which on nothing more is read from the client, nor taken from its outbox.
+const UNWRITTEN_BYTES_MAX: usize = 64 * 1024;
+/// How long a client may take to read its last frames and to close its end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The silence that a client is allowed, of the one it asks for (0: it does not ask).
+pub(crate) fn accepted_heartbeat(asked_ms: u32) -> Duration {
+    match asked_ms {
+        0 => HEARTBEAT_DEFAULT,
+        ms => Duration::from_millis(ms.into()).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX),
+    }
+}
+
+/// Serves a connection until it ends, in whichever way.
+pub(crate) async fn run<T: Transport>(transport: T, gateway: Arc<Shared>, address: IpAddr) {
+    let (mut transport, ending) = Session::new(transport, gateway, address).serve().await;
+    let Some(goodbye) = ending.goodbye() else { return };
+    // Best effort: a client that does not read learns by the closed connection.
+    let last_words = async {
+        if let Some(goodbye) = goodbye {
+            transport.feed(&transport.encoding().encode(&goodbye));
+        }
+        transport.feed_end(!matches!(ending, Ending::ProtocolError(_)));
+        if poll_fn(|context| transport.poll_flush(context)).await.is_ok() {
+            poll_fn(|context| transport.poll_close(context)).await;
+        }
+    };
+    if timeout(CLOSE_TIMEOUT, last_words).await.is_err() {
+        tracing::debug!(%address, "the client did not take its last frames");
+    }
+}
+
+/// Why a session ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Ending {
+    /// The client went.
+    Gone,
+    /// The gateway has no time left.
+    Cut,
+    SlowConsumer,
+    Silent,
+    SessionEnded,
+    Draining(Duration),
+    ProtocolError(String),
+}
+
+impl Ending {
+    /// The last frame for the client; `None` if there is nobody to talk to.
+    fn goodbye(&self) -> Option<Option<ServerFrame>> {
+        let (reason, message, after) = match self {
+            Self::Cut => return None,
+            Self::Gone => return Some(None),
+            Self::SlowConsumer => (GoodbyeReason::GoodbyeSlowConsumer, "you read too slowly: reconnect and resume", 0),
+            Self::Silent => (GoodbyeReason::GoodbyeSilent, "nothing was heard from you for too long", 0),
+            Self::SessionEnded => (GoodbyeReason::GoodbyeSessionEnded, "the session was ended", 0),
+            Self::Draining(after) => (GoodbyeReason::GoodbyeDraining, "this gateway stops", after.as_millis()),
+            Self::ProtocolError(why) => (GoodbyeReason::GoodbyeProtocolError, why.as_str(), 0),
+        };
+        Some(Some(frame::goodbye(reason, message, u32::try_from(after).unwrap_or(u32::MAX))))
+    }
+}
+
+/// Who a connection belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    New,
+    /// Nothing more is read, and no push leaves, until this is decided.
+    Connecting,
+    Connected(Caller),
+}
+
+struct Session<T> {
+    transport: T,
+    requests: Requests,
+    sends: Sends,
+    outlet: Outlet,
+    standing: Standing,
+    /// What the session ends with as soon as all under way is answered.
+    ending: Option<Ending>,
+    bucket: Bucket,
+    watchdog: Watchdog,
+    address: IpAddr,
+    gateway: Arc<Shared>,
+    /// Last, so that nothing that is under way outlives it.
+    membership: Membership,
+}
+
+impl<T: Transport> Session<T> {
+    fn new(transport: T, gateway: Arc<Shared>, address: IpAddr) -> Self {
+        let (membership, outlet) = gateway.hub.open(transport.encoding());
+        Self {
+            transport,
+            requests: Requests::default(),
+            sends: Sends::default(),
+            outlet,
+            standing: Standing::New,
+            ending: None,
+            bucket: Bucket::default(),
+            watchdog: Watchdog::new(HEARTBEAT_DEFAULT, gateway.config.write_timeout),
+            address,
+            gateway,
+            membership,
+        }
+    }
+
+    async fn serve(mut self) -> (T, Ending) {
+        let ending = poll_fn(|context| self.poll(context)).await;
+        if ending == Ending::SlowConsumer {
+            tracing::info!(connection = self.membership.connection.id.0, "a slow consumer is closed");
+        }
+        (self.transport, ending)
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
+        let mut frames_left = FRAMES_PER_TURN;
+        let was_full = self.is_full();
+        loop {
+            let mut has_moved = self.poll_finished(context);
+            has_moved |= self.poll_outlet(context);
+            has_moved |= self.poll_frames(context, &mut frames_left);
+            // Once the socket is read empty, so that all sends that came together go together.
+            has_moved |= self.start_sends();
+            if matches!(self.ending, Some(Ending::Gone | Ending::Cut | Ending::SlowConsumer | Ending::ProtocolError(_)))
+            {
+                break;
+            }
+            if !has_moved {
+                break;
+            }
+        }
+        match self.transport.poll_flush(context) {
+            Poll::Ready(Ok(())) => self.watchdog.all_written(),
+            Poll::Ready(Err(_)) => return Poll::Ready(Ending::Gone),
+            Poll::Pending => self.watchdog.unwritten(self.transport.progress()),
+        }
+        if let Some(ending) = self.take_ending() {
+            return Poll::Ready(ending);
+        }
+        if frames_left == 0 || was_full && !self.is_full() {
+            context.waker().wake_by_ref();
+        }
+        // Who is not read from is not silent.
+        if self.transport.heard() || !self.has_room() {
+            self.watchdog.heard();
+        }
+        self.watchdog.poll(context).map(|alarm| match alarm {
+            Alarm::Silent => Ending::Silent,
+            Alarm::Stuck => {
+                self.gateway.metrics.slow_consumers.inc();
+                Ending::SlowConsumer
+            }
+        })
+    }
+
+    fn start_sends(&mut self) -> bool {
+        let Some((requests, sends)) = self.sends.next_batch() else { return false };
+        let results = self.gateway.dispatch.clone().send_batch(self.call(), sends);
+        self.sends.start(requests, results);
+        true
+    }
+
+    /// The ending, if there is one and nothing has to be waited for.
+    fn take_ending(&mut self) -> Option<Ending> {
+        let is_orderly = matches!(self.ending, Some(Ending::Draining(_) | Ending::SessionEnded));
+        if is_orderly && !(self.requests.is_empty() && self.sends.is_empty()) { None } else { self.ending.take() }
+    }
+
+    fn is_full(&self) -> bool {
+        self.transport.progress().buffered > UNWRITTEN_BYTES_MAX
+    }
+
+    /// Feeds the answers that are ready.
+    fn poll_finished(&mut self, context: &mut Context<'_>) -> bool {
+        let mut has_moved = false;
+        while let Poll::Ready(finished) = self.requests.poll_next(context) {
+            has_moved = true;
+            self.finish(finished);
+        }
+        while let Poll::Ready(batch) = self.sends.poll(context) {
+            has_moved = true;
+            for (request, result) in batch {
+                self.answer(request, result.map(Answer::Sent));
+            }
+        }
+        has_moved
+    }
+
+    fn finish(&mut self, finished: Finished) {
+        match finished {
+            Finished::Answer { request, result } => self.answer(request, result),
+            Finished::Synced { request, page } => {
+                if let Standing::Connected(caller) = self.standing {
+                    self.membership.hub.repair_groups(caller.user, &page);
+                }
+                self.answer(request, Ok(Answer::Sync(page)));
+            }
+            Finished::Connected { request, result } => match result {
+                Ok((caller, connected)) => {
+                    self.standing = Standing::Connected(caller);
+                    self.watchdog.allow_silence(Duration::from_millis(connected.heartbeat_ms.into()));
+                    self.answer(request, Ok(Answer::Connected(connected)));
+                }
+                Err(error) => {
+                    self.standing = Standing::New;
+                    self.answer(request, Err(error));
+                }
+            },
+            Finished::Watching { request, presences } => {
+                let users: Vec<_> = presences.presences.iter().map(|of| protocol::UserId::new(of.user)).collect();
+                self.answer(request, Ok(Answer::Presences(presences)));
+                // Changes since leave after the answer.
+                self.membership.hub.watch_allowed(&self.membership.connection, &users);
+            }
+            Finished::LoggedOut { request, done } => {
+                self.answer(request, Ok(Answer::Done(done)));
+                if let Standing::Connected(caller) = self.standing {
+                    self.membership.hub.end_session(caller.user, caller.session);
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, request: u32, result: Result<Answer>) {
+        self.gateway.metrics.frames_out.inc();
+        self.transport.feed(&self.transport.encoding().encode(&frame::answer(request, result)));
+    }
+
+    /// Feeds pushes while the client keeps up.
+    fn poll_outlet(&mut self, context: &mut Context<'_>) -> bool {
+        if self.ending.is_some() && !matches!(self.ending, Some(Ending::Draining(_) | Ending::SessionEnded)) {
+            return false;
+        }
+        if self.is_full() || self.standing == Standing::Connecting {
+            if let Poll::Ready(closed) = self.outlet.poll_overflow(context) {
+                self.close(closed);
+            }
+            return false;
+        }
+        let mut batch: Vec<Bytes> = Vec::new();
+        match self.outlet.poll_batch(context, UNWRITTEN_BYTES_MAX, &mut batch) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => {
+                self.gateway.metrics.frames_out.inc_by(batch.len() as u64);
+                for frame in batch {
+                    self.transport.feed(&frame);
+                }
+                true
+            }
+            Poll::Ready(Err(closed)) => {
+                self.close(closed);
+                false
+            }
+        }
+    }
+
+    fn close(&mut self, closed: Closed) {
+        self.ending = Some(match closed {
+            Closed::SlowConsumer => Ending::SlowConsumer,
+            Closed::SessionEnded => Ending::SessionEnded,
+            Closed::Draining(after) => Ending::Draining(after),
+            Closed::Cut => Ending::Cut,
+        });
+    }
+
+    /// Takes what the client sent while there is room for what it causes.
+    fn poll_frames(&mut self, context: &mut Context<'_>, left: &mut usize) -> bool {
+        let mut has_moved = false;
+        while *left > 0 && self.has_room() {
+            let Poll::Ready(received) = self.transport.poll_receive(context) else { break };
+            has_moved = true;
+            *left -= 1;
+            match received {
+                Received::Frame(frame) => self.received(frame),
+                Received::Malformed { request, message } => self.answer(request, Err(Error::invalid(message))),
+                Received::Alive => {}
+                Received::Garbage(why) => self.ending = Some(Ending::ProtocolError(why)),
+                Received::Ended => self.ending = Some(Ending::Gone),
+            }
+        }
+        has_moved
+    }
+
+    fn has_room(&self) -> bool {
+        self.ending.is_none()
+            && self.standing != Standing::Connecting
+            && self.sends.has_room()
+            && self.requests.has_room()
+            && !self.is_full()
+    }
+
+    fn received(&mut self, frame: ClientFrame) {
+        self.gateway.metrics.frames_in.inc();
+        let ClientFrame { request, body } = frame;
+        let Some(body) = body else {
+            return self.refuse(request, "unknown", unknown_request());
+        };
+        let kind = dispatch::kind(&body);
+        if let Err(error) = self.admit(request, &body) {
+            return self.refuse(request, kind, error);
+        }
+        match body {
+            Request::Ping(_) => self.answer(request, Ok(Answer::Pong(dispatch::pong()))),
+            Request::Send(send) => self.sends.push(request, send),
+            body => self.start(request, body),
+        }
+    }
+
+    fn refuse(&mut self, request: u32, kind: &'static str, error: Error) {
+        let refused = self.gateway.dispatch.settle(kind, Err(error));
+        self.answer(request, refused);
+    }
+
+    /// Whether the request may be made here and now.
+    fn admit(&mut self, request: u32, body: &Request) -> Result<()> {
+        if request == 0 {
+            return Err(Error::invalid("request is missing: a number from 1 on, which the answer will bear"));
+        }
+        let limits = self.gateway.limits();
+        if !matches!(body, Request::Send(_)) {
+            self.bucket
+                .take(limits.requests_per_connection, Instant::now())
+                .map_err(|after| too_many("requests", after))?;
+        }
+        if dispatch::is_account_request(body) {
+            return self.gateway.admit_account_request(self.address);
+        }
+        match (body, self.standing) {
+            (Request::Ping(_), _) => Ok(()),
+            (Request::Connect(_), Standing::Connected(_)) => {
+                Err(Error::invalid("this connection is connected already"))
+            }
+            (Request::Connect(_), _) => Ok(()),
+            (_, Standing::New | Standing::Connecting) => Err(Error::new(ErrorCode::Unauthenticated, "connect first")),
+            (Request::Send(_), Standing::Connected(caller)) => self.gateway.admit_send(caller.user),
+            (_, Standing::Connected(_)) => Ok(()),
+        }
+    }
+
+    fn call(&self) -> Call {
+        let caller = match self.standing {
+            Standing::Connected(caller) => Some(caller),
+            Standing::New | Standing::Connecting => None,
+        };
+        Call {
+            caller,
+            origin: Some(self.membership.connection.id),
+            address: Some(self.address),
+            deadline: self.gateway.dispatch.deadline(),
+        }
+    }
+
+    fn start(&mut self, request: u32, body: Request) {
+        let call = self.call();
+        let dispatch: Dispatch = self.gateway.dispatch.clone();
+        let (hub, connection) = (self.membership.hub.clone(), self.membership.connection.clone());
+        if matches!(body, Request::Connect(_)) {
+            self.standing = Standing::Connecting;
+        }
+        self.requests.push(body, |body| requests::run(dispatch, hub, connection, call, request, body));
+    }
+}
+
+/// What a request is answered with that this gateway does not know.
+pub(crate) fn unknown_request() -> Error {
+    Error::new(ErrorCode::UnknownRequest, "this server does not know such a request")
+}
+
+/// What a request over a rate is answered with.
+pub(crate) fn too_many(what: &str, retry_after: Duration) -> Error {
+    Error::new(ErrorCode::RateLimited, format!("too many {what}: wait a while")).with_retry_after(retry_after)
+}

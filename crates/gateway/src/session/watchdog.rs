@@ -1,0 +1,91 @@
+//! How long a client may be silent, and how long it may leave what it is sent unread. One timer for both.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::transport::Progress;
+
+/// Bytes that a client must read within the write timeout, unless it reads all.
+const PROGRESS_BYTES: u64 = 16 * 1024;
+
+/// What is amiss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alarm {
+    /// Nothing was heard for twice the heartbeat.
+    Silent,
+    /// The client does not read.
+    Stuck,
+}
+
+pub(super) struct Watchdog {
+    heartbeat: Duration,
+    heard_at: Instant,
+    write_timeout: Duration,
+    stall: Option<Stall>,
+    /// Set to the next deadline or to an earlier moment: moving a deadline back moves no timer.
+    timer: Pin<Box<Sleep>>,
+}
+
+/// Writing waits for the client.
+struct Stall {
+    since: Instant,
+    written: u64,
+}
+
+impl Watchdog {
+    pub(super) fn new(heartbeat: Duration, write_timeout: Duration) -> Self {
+        let now = Instant::now();
+        let timer = Box::pin(sleep_until(now + heartbeat * 2));
+        Self { heartbeat, heard_at: now, write_timeout, stall: None, timer }
+    }
+
+    pub(super) fn allow_silence(&mut self, heartbeat: Duration) {
+        self.heartbeat = heartbeat;
+    }
+
+    pub(super) fn heard(&mut self) {
+        self.heard_at = Instant::now();
+    }
+
+    pub(super) fn all_written(&mut self) {
+        self.stall = None;
+    }
+
+    pub(super) fn unwritten(&mut self, progress: Progress) {
+        let is_moving = |stall: &Stall| progress.written - stall.written >= PROGRESS_BYTES;
+        if self.stall.as_ref().is_none_or(is_moving) {
+            self.stall = Some(Stall { since: Instant::now(), written: progress.written });
+        }
+    }
+
+    fn deadline(&self) -> (Instant, Alarm) {
+        let silent_at = self.heard_at + self.heartbeat * 2;
+        match &self.stall {
+            Some(stall) if stall.since + self.write_timeout < silent_at => {
+                (stall.since + self.write_timeout, Alarm::Stuck)
+            }
+            _ => (silent_at, Alarm::Silent),
+        }
+    }
+
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Alarm> {
+        loop {
+            let (deadline, alarm) = self.deadline();
+            if deadline < self.timer.deadline() {
+                self.timer.as_mut().reset(deadline);
+            }
+            if self.timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if deadline <= Instant::now() {
+                return Poll::Ready(alarm);
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+}
