@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
-use protocol::EntryId;
+use protocol::{EntryId, wire};
 
 use crate::{Server, profile::ProfileError};
 
@@ -21,8 +21,15 @@ pub enum Error {
     #[error("the connection broke")]
     Broken(#[source] Arc<dyn StdError + Send + Sync>),
     /// The server said goodbye, and why.
-    #[error("the server closed the connection: {0}")]
-    Goodbye(String),
+    #[error("the server closed the connection: {message}")]
+    Goodbye {
+        /// Whether to come back: below 100.
+        reason: i32,
+        /// For a person.
+        message: String,
+        /// When to come back.
+        reconnect_after: Duration,
+    },
     /// The server sent what is not a frame of the protocol, or not the answer that belongs to the request.
     #[error("the server does not speak the protocol: {0}")]
     Protocol(String),
@@ -55,6 +62,14 @@ pub enum Error {
 impl Error {
     pub(crate) fn unreachable(server: &Server, source: impl StdError + Send + Sync + 'static) -> Self {
         Self::Unreachable { server: Box::new(server.clone()), source: Arc::new(source) }
+    }
+
+    pub(crate) fn goodbye(goodbye: wire::Goodbye) -> Self {
+        Self::Goodbye {
+            reason: goodbye.reason,
+            message: goodbye.message,
+            reconnect_after: Duration::from_millis(goodbye.reconnect_after_ms.into()),
+        }
     }
 
     pub(crate) fn broken(source: impl StdError + Send + Sync + 'static) -> Self {

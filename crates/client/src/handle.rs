@@ -67,14 +67,14 @@ pub struct Client {
 }
 
 pub(crate) struct Shared {
-    pub(crate) options: Options,
+    pub(crate) options: Arc<Options>,
     pub(crate) user: UserId,
     name: String,
     session: SessionId,
     pub(crate) names: Mutex<Names>,
-    submissions: mpsc::Sender<Submission>,
+    submissions: mpsc::Sender<Box<Submission>>,
     asks: mpsc::Sender<Ask>,
-    link: Arc<driver::Link>,
+    status: Arc<driver::Status>,
     closing: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -88,15 +88,16 @@ impl Client {
     ///
     /// The profile cannot be read, or holds no session.
     pub fn start(options: Options) -> Result<(Self, Events), Error> {
+        let options = Arc::new(options);
         let tokens = options.profile.tokens()?.ok_or(Error::NotLoggedIn)?;
         let stored = options.profile.load()?;
         let (submissions, submitted) = mpsc::channel(HANDOVER_MAX);
         let (asks, asked) = mpsc::channel(HANDOVER_MAX);
         let (batches, events) = mpsc::channel(BATCHES_MAX);
-        let link = Arc::new(driver::Link::default());
+        let status = Arc::new(driver::Status::default());
         let closing = CancellationToken::new();
         let inputs = driver::Inputs { submitted, asked, batches, closing: closing.clone() };
-        let task = driver::spawn(options.clone(), tokens.user, stored, inputs, link.clone());
+        let task = driver::spawn(options.clone(), tokens.user, stored, inputs, status.clone());
         let events = Events::new(events, options.profile.clone());
         let shared = Shared {
             options,
@@ -106,7 +107,7 @@ impl Client {
             names: Mutex::default(),
             submissions,
             asks,
-            link,
+            status,
             closing,
             task: Mutex::new(Some(task)),
         };
@@ -130,7 +131,7 @@ impl Client {
 
     /// What the connection is doing.
     pub fn state(&self) -> State {
-        self.shared.link.state()
+        self.shared.status.state()
     }
 
     /// Sends a message and waits for its acknowledgement, over as many connections as it takes.
@@ -172,7 +173,7 @@ impl Client {
                 .map_err(|error| SendError::NotStored { error: error.into() })?;
         }
         let (answer, answered) = oneshot::channel();
-        permit.send(Submission { message, deadline, answer: Some(answer) });
+        permit.send(Box::new(Submission { message, deadline, answer: Some(answer) }));
         Ok(Submitted { id, answered })
     }
 
@@ -210,6 +211,14 @@ impl Client {
         {
             tracing::error!(error = &failure as &dyn std::error::Error, "the connection's task failed");
         }
+    }
+
+    /// Ends the task where it stands, as a kill of the process would.
+    #[cfg(test)]
+    pub(crate) async fn abort(&self) {
+        let task = self.shared.task.lock().take().unwrap();
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
     }
 
     fn timed_out(&self, after: Option<Duration>) -> Error {

@@ -35,6 +35,13 @@ pub trait Profile: fmt::Debug + Send + Sync {
     /// The profile cannot be written; nothing has changed.
     fn store_tokens(&self, tokens: &Tokens) -> Result<(), ProfileError>;
 
+    /// Replaces the resume token, if the session is still this one.
+    ///
+    /// # Errors
+    ///
+    /// The profile cannot be written; nothing has changed.
+    fn store_resume_token(&self, session: SessionId, token: &str) -> Result<(), ProfileError>;
+
     /// Forgets the tokens; positions stay for the next log-in of the same user.
     ///
     /// # Errors

@@ -183,6 +183,12 @@ impl Profile for DiskProfile {
         })
     }
 
+    fn store_resume_token(&self, session: SessionId, token: &str) -> Result<(), ProfileError> {
+        let sql = "UPDATE session SET resume_token = ? WHERE session = ?";
+        self.database.lock().execute(sql, params![token, session.get() as i64]).map_err(unwritable)?;
+        Ok(())
+    }
+
     fn log_out(&self) -> Result<(), ProfileError> {
         self.database.lock().execute("DELETE FROM session", []).map_err(unwritable)?;
         Ok(())

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use parking_lot::Mutex;
-use protocol::{EntryId, wire};
+use protocol::{EntryId, SessionId, wire};
 
 use crate::profile::{Changes, Outgoing, Profile, ProfileError, Stored, TokenLock, Tokens};
 
@@ -47,6 +47,13 @@ impl Profile for MemoryProfile {
             state.stored = Stored::default();
         }
         state.tokens = Some(tokens.clone());
+        Ok(())
+    }
+
+    fn store_resume_token(&self, session: SessionId, token: &str) -> Result<(), ProfileError> {
+        if let Some(tokens) = self.state.lock().tokens.as_mut().filter(|tokens| tokens.session == session) {
+            tokens.resume_token = Some(token.into());
+        }
         Ok(())
     }
 

@@ -1,0 +1,113 @@
+//! Protobuf over WebSocket, one frame a message.
+
+use std::{
+    collections::VecDeque,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_util::{Sink as _, Stream as _};
+use prost::Message as _;
+use protocol::{
+    WEBSOCKET_PROTOBUF,
+    limits::SERVER_FRAME_BYTES_MAX,
+    wire::{ClientFrame, ServerFrame},
+};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{self, ClientRequestBuilder, Message, protocol::WebSocketConfig},
+};
+
+use crate::{
+    Error, Server,
+    transport::{FRAMES_MAX, UNWRITTEN_BYTES_MAX},
+};
+
+/// Kept for the connection's life and cleared at every read: the library's 128 KiB would cost memory and time.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct WebSocket {
+    stream: WebSocketStream<TcpStream>,
+    queue: VecDeque<Bytes>,
+    queued_bytes: usize,
+    /// The library holds bytes that are not written yet.
+    unflushed: bool,
+}
+
+impl WebSocket {
+    pub(crate) async fn open(stream: TcpStream, server: &Server) -> Result<Self, tungstenite::Error> {
+        let uri = format!("ws://{}/ws", server.authority())
+            .parse()
+            .map_err(|error| tungstenite::Error::Io(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let request = ClientRequestBuilder::new(uri).with_sub_protocol(WEBSOCKET_PROTOBUF);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(UNWRITTEN_BYTES_MAX)
+            .max_write_buffer_size(4 * UNWRITTEN_BYTES_MAX + protocol::limits::CLIENT_FRAME_BYTES_MAX)
+            .max_message_size(Some(SERVER_FRAME_BYTES_MAX))
+            .max_frame_size(Some(SERVER_FRAME_BYTES_MAX));
+        let (stream, _) = client_async_with_config(request, stream, Some(config)).await?;
+        Ok(Self { stream, queue: VecDeque::new(), queued_bytes: 0, unflushed: false })
+    }
+
+    pub(crate) fn queue(&mut self, frame: &ClientFrame) {
+        let frame = frame.encode_to_vec();
+        self.queued_bytes += frame.len();
+        self.queue.push_back(frame.into());
+    }
+
+    pub(crate) fn unwritten(&self) -> usize {
+        self.queued_bytes
+    }
+
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while !self.queue.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_ready(cx)).map_err(Error::broken)?;
+            let Some(frame) = self.queue.pop_front() else { break };
+            self.queued_bytes -= frame.len();
+            self.unflushed = true;
+            Pin::new(&mut self.stream).start_send(Message::Binary(frame)).map_err(Error::broken)?;
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx)).map_err(Error::broken)?;
+            self.unflushed = false;
+            // An idle connection holds no buffer.
+            self.queue = VecDeque::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, frames: &mut Vec<ServerFrame>) -> Poll<Result<(), Error>> {
+        let before = frames.len();
+        while frames.len() < before + FRAMES_MAX {
+            let message = match Pin::new(&mut self.stream).poll_next(cx) {
+                Poll::Ready(message) => message,
+                Poll::Pending if frames.len() > before => break,
+                Poll::Pending => return Poll::Pending,
+            };
+            match message {
+                Some(Ok(Message::Binary(frame))) => {
+                    frames.push(ServerFrame::decode(frame).map_err(|error| Error::Protocol(error.to_string()))?);
+                }
+                Some(Ok(Message::Text(_))) => {
+                    return Poll::Ready(Err(Error::Protocol("a text message where frames are binary".into())));
+                }
+                // The library answers pings, and the end of the stream follows a close.
+                Some(Ok(_)) => {}
+                // What came before the end is still of use; the end will be reported again.
+                Some(Err(_)) | None if frames.len() > before => break,
+                Some(Err(error)) => return Poll::Ready(Err(Error::broken(error))),
+                None => return Poll::Ready(Err(Error::broken(io::Error::from(io::ErrorKind::UnexpectedEof)))),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(crate) async fn close(mut self) -> Result<(), Error> {
+        self.stream.close(None).await.map_err(Error::broken)
+    }
+}
