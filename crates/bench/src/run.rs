@@ -1,0 +1,67 @@
+//! From the command line to the report.
+
+use std::{io::Write as _, process::ExitCode};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    args::{BenchArgs, Scenario},
+    catchup, direct,
+    drive::Bench,
+    files, group, idle, login,
+    progress::Progress,
+    reconnect, replay,
+    report::{Report, milliseconds},
+    server::{Passwords, Server},
+};
+
+/// Seeds that survive a script's JSON: whole numbers up to 2^53.
+const SEEDS: std::ops::Range<u64> = 0..1 << 53;
+
+/// Runs a scenario and prints its report; fails with differences on standard error if it found some.
+///
+/// # Errors
+///
+/// The scenario cannot be run to its end.
+pub async fn run(args: BenchArgs) -> Result<ExitCode> {
+    let BenchArgs { scenario, common } = args;
+    files::allow(&scenario)?;
+    let passwords = if matches!(scenario, Scenario::Login(_)) { Passwords::Real } else { Passwords::Cheap };
+    let server = Server::start(&common, passwords).await?;
+    let seed = common.seed.unwrap_or_else(|| fastrand::u64(SEEDS));
+    let mut bench = Bench { progress: Progress::new(&common), args: common, server, seed };
+    bench.progress.say(&format!("mpim bench {}: server {}, seed {seed}", scenario.name(), bench.server.url()));
+
+    let done = run_scenario(&mut bench, &scenario).await;
+    let Bench { args, server, .. } = bench;
+    let ready_after = server.ready_after();
+    let stopped = server.stop().await;
+    let (mut report, differences) = match (done, stopped) {
+        (Ok(done), Ok(())) => done,
+        // That the server is gone explains everything else.
+        (_, Err(error)) | (Err(error), Ok(())) => bail!(error),
+    };
+    report = report.with("seed", seed);
+    if let Some(ready_after) = ready_after {
+        report = report.with("server_ready_ms", milliseconds(ready_after));
+    }
+    report.publish(&args, &std::env::args().collect::<Vec<_>>().join(" "))?;
+    let mut errors = std::io::stderr().lock();
+    for difference in &differences {
+        writeln!(errors, "{difference}")?;
+    }
+    Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn run_scenario(bench: &mut Bench, scenario: &Scenario) -> Result<(Report, Vec<String>)> {
+    let report = match scenario {
+        Scenario::Idle(args) => idle::run(bench, args).await?,
+        Scenario::Direct(args) => direct::run(bench, args).await?,
+        Scenario::Group(args) => group::run(bench, args).await?,
+        Scenario::Login(args) => login::run(bench, args).await?,
+        Scenario::Catchup(args) => catchup::run(bench, args).await?,
+        Scenario::Reconnect(args) => reconnect::run(bench, args).await?,
+        Scenario::Replay(args) => return replay::run(bench, args).await,
+    };
+    Ok((report, Vec::new()))
+}
