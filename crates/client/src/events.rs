@@ -142,6 +142,12 @@ impl Events {
         self.store().await;
     }
 
+    /// As [`save`](Self::save), but the entry yielded last is not taken: it will be yielded again.
+    pub async fn save_but_last(&mut self) {
+        self.yielded = None;
+        self.store().await;
+    }
+
     fn take(&mut self) {
         if let Some((conversation, state)) = self.yielded.take() {
             self.taken.merge(conversation, state);

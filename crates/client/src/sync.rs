@@ -422,6 +422,12 @@ impl Engine {
             log.promised = 0;
             self.behind -= 1;
         }
+        // Whoever says something has read what was said before.
+        if entry.sender == self.user.get() {
+            log.read = log.read.max(entry.position);
+        } else if log.kind == wire::ConversationKind::Direct {
+            log.peer_read = log.peer_read.max(entry.position);
+        }
         if log.kind == wire::ConversationKind::Personal && enters_group(&entry) {
             // Entries of the group from before its pushes reach this connection are known to its head only.
             self.sync_wanted = true;

@@ -1,0 +1,110 @@
+//! From arguments to a profile and a connection.
+
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use client::{Client, DiskProfile, Error, Event, Events, Options, Server};
+use protocol::Advice;
+
+const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
+/// Tries of a request that may safely be repeated.
+const TRIES_MAX: u32 = 3;
+/// The longest pause that a server's advice makes between them.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a command waits for its answers.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where the profile lies, and which server was named.
+#[derive(Debug)]
+pub(super) struct Place {
+    server: Option<String>,
+    profile: PathBuf,
+}
+
+impl Place {
+    pub(super) fn new(server: Option<String>, profile: Option<PathBuf>) -> anyhow::Result<Self> {
+        let in_home = || std::env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(".mpim"));
+        let profile =
+            profile.or_else(in_home).context("there is no home directory; name a profile with --profile DIR")?;
+        Ok(Self { server, profile })
+    }
+
+    pub(super) fn profile(&self) -> anyhow::Result<Arc<DiskProfile>> {
+        Ok(Arc::new(DiskProfile::open(&self.profile)?))
+    }
+
+    /// The server named, else that of the last log-in, else the default.
+    pub(super) fn server(&self, profile: &DiskProfile) -> anyhow::Result<Server> {
+        let server = match &self.server {
+            Some(server) => server.clone(),
+            None => profile.server()?.unwrap_or_else(|| DEFAULT_SERVER.into()),
+        };
+        Ok(server.parse()?)
+    }
+
+    /// Options for this profile and server.
+    pub(super) fn options(&self) -> anyhow::Result<Options> {
+        let profile = self.profile()?;
+        let server = self.server(&profile)?;
+        Ok(Options { catch_up: false, request_timeout: REQUEST_TIMEOUT, ..Options::new(server, profile) })
+    }
+
+    /// A connection for a command that asks something and ends: if it cannot be made at once, the command fails.
+    pub(super) async fn connect(&self) -> anyhow::Result<Client> {
+        let (client, mut events) = start(self.options()?)?;
+        loop {
+            match events.next().await {
+                Some(Event::Connected { .. }) => return Ok(client),
+                Some(Event::Disconnected { error, .. }) => {
+                    client.close().await;
+                    return Err(error.into());
+                }
+                Some(Event::SessionEnded { error }) => return Err(log_in_again(error)),
+                Some(_) => {}
+                None => bail!("the connection has ended"),
+            }
+        }
+    }
+}
+
+/// Starts a client; says what to do if nobody is logged in.
+pub(super) fn start(options: Options) -> anyhow::Result<(Client, Events)> {
+    match Client::start(options) {
+        Err(Error::NotLoggedIn) => bail!("not logged in: use `mpim client login NAME` or `mpim client register NAME`"),
+        result => Ok(result?),
+    }
+}
+
+/// Adds what to do to the news that the session is over.
+pub(super) fn log_in_again(error: Error) -> anyhow::Error {
+    match error {
+        Error::SessionEnded(_) | Error::NotLoggedIn => {
+            anyhow::Error::new(error).context("log in again with `mpim client login NAME`")
+        }
+        error => error.into(),
+    }
+}
+
+/// Asks something that may safely be asked again (because it has an id, or changes nothing), a few times.
+pub(super) async fn persist<T, F: Future<Output = Result<T, Error>>>(ask: impl Fn() -> F) -> anyhow::Result<T> {
+    let mut tries = 1;
+    loop {
+        let error = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let pause = match &error {
+            Error::Broken(_) | Error::Goodbye { .. } => Duration::ZERO,
+            Error::Refused(refusal) => match refusal.advice() {
+                Advice::RetryLater | Advice::RetrySameId => refusal.retry_after().unwrap_or_default().min(PAUSE_MAX),
+                Advice::GiveUp | Advice::LogIn => return Err(error.into()),
+            },
+            _ => return Err(log_in_again(error)),
+        };
+        if tries == TRIES_MAX {
+            return Err(error.into());
+        }
+        tries += 1;
+        tokio::time::sleep(pause).await;
+    }
+}

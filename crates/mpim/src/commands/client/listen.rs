@@ -1,0 +1,171 @@
+//! `listen`.
+
+use std::collections::HashMap;
+
+use anyhow::bail;
+use client::{Client, ConversationId, Event, Options, wire};
+use tokio::signal::unix::{SignalKind, signal};
+use wire::ConversationKind;
+
+use crate::commands::client::{
+    connection::{Place, log_in_again, start},
+    entries,
+    print::{Printer, column, local_time},
+};
+
+/// Columns for whom or what a conversation is with.
+const LABEL_WIDTH: usize = 16;
+
+pub(super) async fn run(place: &Place, printer: Printer) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (client, mut events) = start(Options { catch_up: true, ..place.options()? })?;
+    let mut listener = Listener { client: client.clone(), printer, labels: HashMap::new(), connected: true };
+    let result = loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            _ = terminate.recv() => break Ok(true),
+            _ = interrupt.recv() => break Ok(true),
+        };
+        let Some(event) = event else { break Ok(true) };
+        // It may have to wait for a name.
+        let handled = tokio::select! {
+            handled = listener.on_event(event) => handled,
+            _ = terminate.recv() => break Ok(false),
+            _ = interrupt.recv() => break Ok(false),
+        };
+        if let Err(error) = handled {
+            break Err(error);
+        }
+    };
+    match result {
+        Ok(true) => events.save().await,
+        // What was not printed comes again the next time.
+        Ok(false) | Err(_) => events.save_but_last().await,
+    }
+    client.close().await;
+    result.map(drop)
+}
+
+struct Listener {
+    client: Client,
+    printer: Printer,
+    /// What conversations are called.
+    labels: HashMap<ConversationId, String>,
+    connected: bool,
+}
+
+impl Listener {
+    async fn on_event(&mut self, event: Event) -> anyhow::Result<()> {
+        match event {
+            Event::Heads(heads) => self.learn(&heads),
+            Event::Entry { conversation, kind, entry } => self.on_entry(conversation, kind, entry).await?,
+            Event::Disconnected { error, retry_in } => {
+                if self.connected {
+                    let wait = retry_in.as_secs_f32();
+                    self.printer.note(&format!("{:#}; trying again in {wait:.1} s", anyhow::Error::new(error)));
+                }
+                self.connected = false;
+            }
+            Event::Connected { .. } => {
+                if !self.connected {
+                    self.printer.note("connected again");
+                }
+                self.connected = true;
+            }
+            Event::SendRefused { id, error } => {
+                self.printer.note(&format!("message {id} of an earlier command was refused: {error}"));
+            }
+            Event::SessionEnded { error } => return Err(log_in_again(error)),
+            Event::ReadMoved { .. } | Event::Presence(_) | Event::CaughtUp => {}
+        }
+        Ok(())
+    }
+
+    async fn on_entry(
+        &mut self,
+        conversation: ConversationId,
+        kind: ConversationKind,
+        entry: wire::Entry,
+    ) -> anyhow::Result<()> {
+        let kind_name = match kind {
+            ConversationKind::Direct => "direct",
+            ConversationKind::Group => "group",
+            ConversationKind::Personal if self.printer.is_json() => return Ok(()),
+            ConversationKind::Personal | ConversationKind::Unspecified => "personal",
+        };
+        let entry = [entry];
+        let names = self.patiently(async |client| entries::names(client, &entry).await).await?;
+        let [entry] = &entry;
+        if self.printer.is_json() {
+            self.printer.print(|| entries::to_json(conversation.get(), kind_name, entry, &names), String::new)?;
+            return Ok(());
+        }
+        let own = entry.sender == self.client.user().get();
+        let from = if own { "you".into() } else { entries::name_of(&names, entry.sender) };
+        let label = match kind {
+            ConversationKind::Personal => "this account".into(),
+            ConversationKind::Direct if !own => from.clone(),
+            _ => self.label(conversation).await?,
+        };
+        let before = format!("{}  {}  ", local_time(entry.time_ms), column(&label, LABEL_WIDTH));
+        let indent = local_time(entry.time_ms).len() + LABEL_WIDTH + 4;
+        let text = entries::to_text(entry, &from, &names, indent);
+        self.printer.print(|| serde_json::Value::Null, || format!("{before}{text}"))?;
+        Ok(())
+    }
+
+    fn learn(&mut self, heads: &[wire::Head]) {
+        if self.printer.is_json() {
+            return;
+        }
+        for conversation in heads.iter().filter_map(|head| head.conversation.as_ref()) {
+            let label = match &conversation.peer {
+                Some(peer) => peer.name.clone(),
+                None => format!("#{}", conversation.title),
+            };
+            self.labels.insert(ConversationId::new(conversation.id), label);
+        }
+    }
+
+    /// What a conversation is called. One that has not moved since the last run is not in the heads that came by
+    /// themselves.
+    async fn label(&mut self, conversation: ConversationId) -> anyhow::Result<String> {
+        if !self.labels.contains_key(&conversation) {
+            let heads = self
+                .patiently(async |client| {
+                    let (mut pages, mut all) = (client.heads(), Vec::new());
+                    while let Some(heads) = pages.next().await? {
+                        all.extend(heads);
+                    }
+                    Ok(all)
+                })
+                .await?;
+            self.learn(&heads);
+        }
+        Ok(self.labels.get(&conversation).cloned().unwrap_or_else(|| format!("#{conversation}")))
+    }
+
+    /// Looks something up, over as many connections as it takes: without it an entry cannot be printed as it should be.
+    async fn patiently<T>(&self, look: impl AsyncFn(&Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        loop {
+            match look(&self.client).await {
+                Ok(found) => return Ok(found),
+                Err(error) => match self.client.state() {
+                    client::State::Stopped { error: Some(error) } => return Err(log_in_again((*error).clone())),
+                    client::State::Stopped { error: None } => bail!(error),
+                    client::State::Connecting { .. } => {}
+                    // Not the connection's fault.
+                    client::State::Connected if !is_transient(&error) => return Err(error),
+                    client::State::Connected => {}
+                },
+            }
+        }
+    }
+}
+
+fn is_transient(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(client::Error::Broken(_) | client::Error::Goodbye { .. } | client::Error::TimedOut { .. })
+    )
+}

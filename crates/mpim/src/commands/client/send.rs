@@ -1,0 +1,102 @@
+//! `send`.
+
+use std::{
+    io::{self, IsTerminal as _, Read as _},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use client::{Event, Options, SendError, Target, text};
+use protocol::{EntryId, GroupId, limits::TEXT_BYTES_MAX};
+use serde_json::json;
+
+use crate::commands::client::{
+    connection::{Place, log_in_again, start},
+    print::{Printer, rfc3339},
+};
+
+/// Send a message, and wait until it is stored.
+///
+/// While the server cannot be reached it is tried again, until the time is over. The exit code is 0 only if the message is
+/// stored. Otherwise the error tells whether it certainly is not; if that is not known, the same command with the --id that
+/// the error names settles it: a message is stored once, however often it is sent with the same id. A message whose command
+/// was killed is sent when the profile is used the next time.
+///
+/// JSON: conversation, position, id, time.
+#[derive(Debug, Args)]
+pub(super) struct SendArgs {
+    /// The user's name (not with --group), and the text; `-` reads it from standard input, less one newline at its end
+    #[arg(required = true, num_args = 1..=2, value_names = ["NAME", "TEXT"])]
+    words: Vec<String>,
+    /// Send to a group
+    #[arg(long, value_name = "ID")]
+    group: Option<GroupId>,
+    /// The message's id, a UUID; the same in every retry
+    #[arg(long, value_name = "UUID")]
+    id: Option<EntryId>,
+    /// How long to try
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
+}
+
+pub(super) async fn run(place: &Place, printer: Printer, args: SendArgs) -> anyhow::Result<()> {
+    let (target, body) = match (args.group, args.words.as_slice()) {
+        (Some(group), [body]) => (Target::Conversation(group.conversation()), body.clone()),
+        (None, [name, body]) => (Target::Name(name.clone()), body.clone()),
+        (Some(_), _) => bail!("with --group ID there is only a TEXT; a text of several words is written in quotes"),
+        (None, _) => bail!("wanted are NAME and TEXT, or --group ID and TEXT"),
+    };
+    let body = if body == "-" { read_text()? } else { body };
+    let id = args.id.unwrap_or_else(EntryId::generate);
+    let send_timeout = Some(Duration::from_secs(args.timeout));
+    let (client, mut events) = start(Options { send_timeout, ..place.options()? })?;
+    let mut sending = std::pin::pin!(client.send(target, text(body), id));
+    let mut noted = false;
+    let sent = loop {
+        tokio::select! {
+            sent = &mut sending => break sent,
+            event = events.next() => match event {
+                Some(Event::Disconnected { error, .. }) if !noted && io::stderr().is_terminal() => {
+                    noted = true;
+                    printer.note(&format!("{:#}; trying again for {} s", anyhow::Error::new(error), args.timeout));
+                }
+                Some(Event::SendRefused { id, error }) => {
+                    printer.note(&format!("message {id} of an earlier command was refused: {error}"));
+                }
+                Some(_) => {}
+                None => break sending.await,
+            },
+        }
+    };
+    client.close().await;
+    let sent = sent.map_err(|error| match error {
+        SendError::NotStored { error } => log_in_again(error).context("not sent"),
+        error @ SendError::OutcomeUnknown { .. } => error.into(),
+    })?;
+    printer.print(
+        || {
+            json!({
+                "conversation": sent.conversation.to_string(),
+                "position": sent.position,
+                "id": id.to_string(),
+                "time": rfc3339(sent.time_ms),
+            })
+        },
+        || format!("sent at position {}", sent.position),
+    )?;
+    Ok(())
+}
+
+fn read_text() -> anyhow::Result<String> {
+    let mut text = String::new();
+    // A little more than is allowed, so that too long a text is refused rather than cut.
+    io::stdin().take(TEXT_BYTES_MAX as u64 + 3).read_to_string(&mut text).context("cannot read the text")?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(text)
+}
