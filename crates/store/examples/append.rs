@@ -37,7 +37,9 @@ async fn main() -> Outcome<()> {
     let temporary = tempfile::tempdir()?;
     let dir = arguments.next().map_or(temporary.path().to_path_buf(), Into::into);
 
+    let begun = Instant::now();
     let store = SqliteStore::open(SqliteConfig::new(&dir))?;
+    println!("opened in {:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
     append(&store, &dir, callers, conversations, Duration::from_secs(seconds)).await?;
     let user = UserId::new(1_000_000);
     open_many(&store, user, 5_000).await?;
@@ -112,6 +114,9 @@ async fn append(store: &SqliteStore, dir: &Path, callers: u64, conversations: u6
     let (elapsed, cpu) = (begun.elapsed(), cpu()? - cpu_begun);
     waits.sort_unstable();
     let rows = waits.len();
+    if rows == 0 {
+        return Ok(());
+    }
     let ms = |index: usize| waits[index.min(rows - 1)].as_secs_f64() * 1e3;
     println!("{callers} callers, {conversations} conversations: {rows} rows in {:.1} s", elapsed.as_secs_f64());
     println!("{:.0} rows/s", rows as f64 / elapsed.as_secs_f64());

@@ -103,13 +103,17 @@ impl SqliteStore {
     }
 
     /// Commits what is queued, ends the store's threads and releases the directory; calls from now on fail with
-    /// [`Error::NotStored`]. Closing twice is harmless. If the future is dropped, closing goes on.
+    /// [`Error::NotStored`]. Closing twice is harmless. If the future is dropped while it waits, closing goes on.
     pub async fn close(&self) {
-        // A closed queue tells that its threads are ending already.
-        let _ = self.shared.reads.send(ReaderMessage::Close).await;
-        let _ = self.shared.writes.send(WriterMessage::Close).await;
-        let running = std::mem::take(&mut *self.shared.running.lock());
-        if tokio::task::spawn_blocking(move || running.join()).await.is_err() {
+        let shared = self.shared.clone();
+        let closed = tokio::task::spawn_blocking(move || {
+            let running = std::mem::take(&mut *shared.running.lock());
+            // A closed queue tells that its threads are ending already.
+            let close_reads = || drop(shared.reads.blocking_send(ReaderMessage::Close));
+            let close_writes = || drop(shared.writes.blocking_send(WriterMessage::Close));
+            running.end(close_reads, close_writes);
+        });
+        if closed.await.is_err() {
             tracing::error!("closing the store panicked");
         }
     }
@@ -152,22 +156,28 @@ async fn enqueue<T>(queue: &mpsc::Sender<T>, message: T) -> Result<()> {
 }
 
 impl Running {
-    fn join(mut self) {
-        for thread in self.readers.drain(..).chain(self.writer.take()) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the store panicked");
-            }
-        }
+    /// Ends the readers before the writer, whose connection is then the last one: closing it truncates the log, which a
+    /// reader's could not.
+    fn end(self, close_reads: impl FnOnce(), close_writes: impl FnOnce()) {
+        close_reads();
+        self.readers.into_iter().for_each(join);
+        close_writes();
+        self.writer.into_iter().for_each(join);
         drop(self.lock);
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the store panicked");
     }
 }
 
 impl Drop for Shared {
     /// Ends the store as [`SqliteStore::close`] does, blocking meanwhile.
     fn drop(&mut self) {
+        let running = std::mem::take(self.running.get_mut());
         // With the last senders gone, the threads finish what is queued and end.
-        self.reads = mpsc::channel(1).0;
-        self.writes = mpsc::channel(1).0;
-        std::mem::take(self.running.get_mut()).join();
+        running.end(|| self.reads = mpsc::channel(1).0, || self.writes = mpsc::channel(1).0);
     }
 }

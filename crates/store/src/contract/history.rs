@@ -77,6 +77,11 @@ pub async fn pages_hold_no_more_bytes_than_asked_for_but_one_entry(store: Arc<dy
         assert_eq!(pages.iter().map(positions).collect::<Vec<_>>(), expected, "{bytes_max}");
         assert!(pages.iter().all(|page| page.last_position == 5));
     }
+    // What would fit after the cut is left out as well.
+    let small = scene.group(&[a]).await;
+    let pages = scene.store.read_pages(a, vec![after(first), after(small)], 2 * bytes + bytes / 2).await.unwrap();
+    let pages: Vec<_> = pages.iter().map(|page| positions(page.as_ref().unwrap())).collect();
+    assert_eq!(pages, [vec![1, 2], vec![]]);
     // The one entry comes from the first page that has any.
     let pages = scene.store.read_pages(b, vec![after(empty), after(second), before(first)], 1).await.unwrap();
     assert_eq!(pages[0], Some(Page::default()));

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::{
     convert::{self, column},
     pages,
+    writer::NEWEST_REVISION,
 };
 use crate::{HeadRow, Revision};
 
@@ -34,9 +35,7 @@ struct Change {
 }
 
 pub(super) fn read(connection: &Connection, question: Question) -> rusqlite::Result<(Vec<HeadRow>, Revision)> {
-    let newest = connection
-        .prepare_cached("SELECT max(revision, coalesce((SELECT max(revision) FROM entries), 0)) FROM clock")?
-        .query_row([], |row| convert::number(row, 0))?;
+    let newest = connection.prepare_cached(NEWEST_REVISION)?.query_row([], |row| convert::number(row, 0))?;
     let mut changes = changes(connection, question)?;
     changes.sort_unstable_by_key(|change| Reverse(change.revision));
     changes.truncate(usize::try_from(question.limit).unwrap_or(usize::MAX));

@@ -8,6 +8,9 @@ use crate::Result;
 
 /// Commands in one transaction.
 const TRANSACTION_COMMANDS_MAX: usize = 1_024;
+/// Reads the last revision given.
+pub(super) const NEWEST_REVISION: &str =
+    "SELECT max(revision, coalesce((SELECT max(revision) FROM entries), 0)) FROM clock";
 
 pub(super) enum WriterMessage {
     Run(Box<dyn Command>),
@@ -106,8 +109,7 @@ pub(super) fn run(connection: Connection, mut messages: mpsc::Receiver<WriterMes
 
 impl<'c> Writer<'c> {
     fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
-        let newest = "SELECT max(revision, coalesce((SELECT max(revision) FROM entries), 0)) FROM clock";
-        let revision = connection.query_row(newest, [], |row| row.get(0))?;
+        let revision = connection.query_row(NEWEST_REVISION, [], |row| row.get(0))?;
         Ok(Self {
             connection,
             logs: Logs::default(),
