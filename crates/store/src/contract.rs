@@ -1,6 +1,6 @@
 //! What every store promises, as tests. A store's crate runs them all with [`contract_suite!`](crate::contract_suite):
 //!
-//! ```ignore
+//! ```text
 //! async fn fresh() -> (std::sync::Arc<dyn store::contract::Store>, tempfile::TempDir) { … }
 //! store::contract_suite!(fresh);
 //! ```
