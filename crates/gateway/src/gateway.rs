@@ -132,6 +132,11 @@ impl Gateway {
         self.address
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
     /// Changes the rates from now on, also for connections that are open.
     pub fn set_limits(&self, limits: Limits) {
         *self.shared.limits.write() = limits;

@@ -21,6 +21,8 @@ mod metrics;
 mod outbox;
 mod rate;
 mod session;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 pub use config::{Config, Limits, Rate};

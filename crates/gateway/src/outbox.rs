@@ -142,13 +142,9 @@ impl Outlet {
         if !batch.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        if let Some(closed) = state.closed {
-            return Poll::Ready(Err(closed));
-        }
-        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-            state.waker = Some(context.waker().clone());
-        }
-        Poll::Pending
+        // Also once it is closed: it may be cut yet.
+        state.register(context);
+        state.closed.map_or(Poll::Pending, |closed| Poll::Ready(Err(closed)))
     }
 
     /// Why the outbox was closed, if it must be obeyed before what waits has left. Registers for the change.
@@ -157,11 +153,17 @@ impl Outlet {
         match state.closed {
             Some(closed @ (Closed::SlowConsumer | Closed::Cut)) => Poll::Ready(closed),
             _ => {
-                if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-                    state.waker = Some(context.waker().clone());
-                }
+                state.register(context);
                 Poll::Pending
             }
+        }
+    }
+}
+
+impl State {
+    fn register(&mut self, context: &Context<'_>) {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            self.waker = Some(context.waker().clone());
         }
     }
 }

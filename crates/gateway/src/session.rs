@@ -59,6 +59,7 @@ pub(crate) fn accepted_heartbeat(asked_ms: u32) -> Duration {
 
 /// Serves a connection until it ends, in whichever way.
 pub(crate) async fn run<T: Transport>(transport: T, gateway: Arc<Shared>, address: IpAddr) {
+    let cut = gateway.cut.clone();
     let (mut transport, ending) = Session::new(transport, gateway, address).serve().await;
     let Some(goodbye) = ending.goodbye() else { return };
     // Best effort: a client that does not read learns by the closed connection.
@@ -71,8 +72,11 @@ pub(crate) async fn run<T: Transport>(transport: T, gateway: Arc<Shared>, addres
             poll_fn(|context| transport.poll_close(context)).await;
         }
     };
-    if timeout(CLOSE_TIMEOUT, last_words).await.is_err() {
-        tracing::debug!(%address, "the client did not take its last frames");
+    tokio::select! {
+        said = timeout(CLOSE_TIMEOUT, last_words) => if said.is_err() {
+            tracing::debug!(%address, "the client did not take its last frames");
+        },
+        () = cut.cancelled() => {}
     }
 }
 
@@ -115,7 +119,7 @@ enum Standing {
     Connected(Caller),
 }
 
-struct Session<T> {
+pub(crate) struct Session<T> {
     transport: T,
     requests: Requests,
     sends: Sends,

@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(poll_fn(|context| tcp.poll_receive(context)).await, Received::Frame(ping(1)));
         tcp.feed(b"answer");
         poll_fn(|context| tcp.poll_flush(context)).await.unwrap();
-        poll_fn(|context| Poll::Ready(assert!(tcp.poll_receive(context).is_pending()))).await;
+        assert!(poll_fn(|context| Poll::Ready(tcp.poll_receive(context).is_pending())).await);
         assert_eq!((tcp.stream.incoming.capacity(), tcp.stream.outgoing.capacity()), (0, 0));
     }
 

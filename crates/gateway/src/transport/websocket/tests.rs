@@ -157,6 +157,6 @@ async fn an_idle_connection_holds_no_buffer_however_large_its_messages_were() {
     assert!(matches!(receive(&mut websocket).await, Received::Malformed { .. }));
     websocket.feed(&vec![b' '; 500_000]);
     poll_fn(|context| websocket.poll_flush(context)).await.unwrap();
-    poll_fn(|context| Poll::Ready(assert!(websocket.poll_receive(context).is_pending()))).await;
+    assert!(poll_fn(|context| Poll::Ready(websocket.poll_receive(context).is_pending())).await);
     assert_eq!((websocket.stream.incoming.capacity(), websocket.stream.outgoing.capacity()), (0, 0));
 }

@@ -1,0 +1,296 @@
+//! Services that record what they are asked, and answer from a few tables.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use api::{
+    AppendRequest, Arrival, Call, ConnectIdentity, FilterMembersRequest, GroupIds, GroupService, Groups, Identity,
+    ListGroupsRequest, MessageService, OpenDirectRequest, PresenceService, SendRequest, SendResponse, SendResult,
+    Services, Token, UserIds, UserService, send_result,
+};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use protocol::{
+    Error, Result,
+    wire::{self, *},
+};
+use tokio::sync::Semaphore;
+
+/// All four services in one.
+pub(super) struct Fake {
+    pub(super) state: Mutex<State>,
+    /// A send whose text is `wait` takes a permit.
+    pub(super) sends: Semaphore,
+    /// Each look-up of members takes a permit.
+    pub(super) checks: Semaphore,
+    /// Each watch takes a permit.
+    pub(super) watches: Semaphore,
+    /// Called within `sync`.
+    pub(super) on_sync: Mutex<Option<Arc<dyn Fn() + std::marker::Send + std::marker::Sync>>>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// Texts, in the order appended, and the size of each batch.
+    pub(super) sent: Vec<String>,
+    pub(super) batches: Vec<usize>,
+    pub(super) groups: HashMap<u64, Vec<u64>>,
+    pub(super) members: HashMap<u64, HashSet<u64>>,
+    pub(super) checked: Vec<Vec<u64>>,
+    /// `+7` for an arrival of user 7, `-7` for a departure.
+    pub(super) routes: Vec<String>,
+    pub(super) visible: HashSet<u64>,
+    pub(super) fail_checks: bool,
+}
+
+impl Fake {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            sends: Semaphore::new(0),
+            checks: Semaphore::new(Semaphore::MAX_PERMITS),
+            watches: Semaphore::new(Semaphore::MAX_PERMITS),
+            on_sync: Mutex::default(),
+        })
+    }
+
+    pub(super) fn services(self: &Arc<Self>) -> Services {
+        Services { user: self.clone(), message: self.clone(), group: self.clone(), presence: self.clone() }
+    }
+}
+
+pub(super) fn name_of(user: u64) -> String {
+    format!("user-{user}")
+}
+
+fn user_of(name: &str) -> Option<u64> {
+    name.to_lowercase().strip_prefix("user-")?.parse().ok().filter(|user| (1..=1_000).contains(user))
+}
+
+pub(super) fn info(user: u64) -> UserInfo {
+    UserInfo { id: user, name: name_of(user) }
+}
+
+/// Tokens read `<user>.<session>`.
+fn identify(token: &str) -> Result<Identity> {
+    let (user, session) = token
+        .split_once('.')
+        .and_then(|(user, session)| Some((user.parse().ok()?, session.parse().ok()?)))
+        .ok_or_else(|| Error::new(ErrorCode::Unauthenticated, "that is no token"))?;
+    Ok(Identity { user: Some(info(user)), session })
+}
+
+fn session(name: &str) -> Result<Session> {
+    let id = user_of(name).ok_or_else(|| Error::new(ErrorCode::WrongCredentials, "name or password is wrong"))?;
+    Ok(Session { id: id * 10, user: Some(info(id)), access_token: format!("{id}.{}", id * 10), ..Session::default() })
+}
+
+#[async_trait]
+impl UserService for Fake {
+    async fn register(&self, _: &Call, request: Register) -> Result<Session> {
+        if request.name == "taken" {
+            return Err(Error::new(ErrorCode::NameTaken, "the name is taken"));
+        }
+        session(&request.name)
+    }
+
+    async fn log_in(&self, _: &Call, request: LogIn) -> Result<Session> {
+        session(&request.name)
+    }
+
+    async fn refresh(&self, _: &Call, _: Refresh) -> Result<Session> {
+        session("user-1")
+    }
+
+    async fn authenticate(&self, _: &Call, token: Token) -> Result<Identity> {
+        identify(&token.token)
+    }
+
+    async fn connect(&self, _: &Call, token: Token) -> Result<ConnectIdentity> {
+        let identity = Some(identify(&token.token)?);
+        Ok(ConnectIdentity { identity, resume_token: token.token, resume_expires_ms: 5 })
+    }
+
+    async fn change_password(&self, _: &Call, _: ChangePassword) -> Result<Done> {
+        Err(Error::unavailable("the disk is away"))
+    }
+
+    async fn list_sessions(&self, call: &Call, _: ListSessions) -> Result<Sessions> {
+        let id = call.caller()?.session.get();
+        Ok(Sessions { sessions: vec![SessionInfo { id, current: true, ..SessionInfo::default() }] })
+    }
+
+    async fn revoke_session(&self, _: &Call, _: RevokeSession) -> Result<Done> {
+        Err(Error::new(ErrorCode::Forbidden, "not yours"))
+    }
+
+    async fn log_out(&self, call: &Call, _: LogOut) -> Result<Done> {
+        call.caller().map(|_| Done {})
+    }
+
+    async fn find_users(&self, _: &Call, request: FindUsers) -> Result<Users> {
+        let by_name = request.names.iter().filter_map(|name| user_of(name));
+        let by_id = request.ids.iter().copied().filter(|id| (1..=1_000).contains(id));
+        Ok(Users { users: by_id.chain(by_name).map(info).collect() })
+    }
+}
+
+#[async_trait]
+impl MessageService for Fake {
+    async fn send(&self, _: &Call, request: SendRequest) -> Result<SendResponse> {
+        let texts: Vec<String> =
+            request.sends.iter().map(|send| send.content.as_ref().unwrap().text().unwrap()).collect();
+        self.state.lock().batches.push(texts.len());
+        let mut results = Vec::new();
+        for (send, text) in request.sends.into_iter().zip(texts) {
+            if text == "wait" {
+                self.sends.acquire().await.unwrap().forget();
+            }
+            // Lets others run, so that a batch takes its time.
+            tokio::task::yield_now().await;
+            let conversation = match send.target {
+                Some(send::Target::Conversation(conversation)) => conversation,
+                other => panic!("the gateway resolves names: {other:?}"),
+            };
+            let mut state = self.state.lock();
+            state.sent.push(text);
+            let position = state.sent.len() as u64;
+            let result = if conversation == 404 {
+                send_result::Result::Error(Error::not_member().into())
+            } else {
+                send_result::Result::Sent(Sent { conversation, position, time_ms: 77 })
+            };
+            results.push(SendResult { result: Some(result) });
+        }
+        Ok(SendResponse { results })
+    }
+
+    async fn append(&self, _: &Call, _: AppendRequest) -> Result<Sent> {
+        unreachable!("for services only")
+    }
+
+    async fn open_direct(&self, _: &Call, request: OpenDirectRequest) -> Result<Conversation> {
+        let peer = Some(UserInfo { id: request.peer, name: String::new() });
+        Ok(Conversation {
+            id: 10_000 + request.peer,
+            kind: ConversationKind::Direct.into(),
+            peer,
+            ..Default::default()
+        })
+    }
+
+    async fn history(&self, _: &Call, request: History) -> Result<HistoryPage> {
+        if request.conversation == 1 {
+            std::future::pending::<()>().await;
+        }
+        let content = Some(wire::content::Kind::Text(Text { body: "天气 \u{1f326}".into() }).into());
+        let entry = Entry { position: 1 << 60, id: "x".into(), sender: 7, time_ms: 9, content };
+        let size = if request.limit == 500 { 500 } else { 1 };
+        Ok(HistoryPage { conversation: request.conversation, entries: vec![entry; size], last_position: 1 << 60 })
+    }
+
+    async fn fetch(&self, _: &Call, _: Fetch) -> Result<Fetched> {
+        Ok(Fetched::default())
+    }
+
+    async fn sync(&self, call: &Call, _: Sync) -> Result<SyncPage> {
+        let on_sync = self.on_sync.lock().clone();
+        if let Some(on_sync) = on_sync {
+            on_sync();
+        }
+        let user = call.caller()?.user.get();
+        let groups = self.state.lock().groups.get(&user).cloned().unwrap_or_default();
+        let head = |conversation| Head { conversation: Some(conversation), last_position: 3, ..Head::default() };
+        let peer = Some(UserInfo { id: 9, name: String::new() });
+        let direct = Conversation { id: 10_009, kind: ConversationKind::Direct.into(), peer, ..Default::default() };
+        let groups = groups.into_iter().map(|id| Conversation {
+            id,
+            kind: ConversationKind::Group.into(),
+            ..Default::default()
+        });
+        let heads = std::iter::once(direct).chain(groups).map(head).collect();
+        Ok(SyncPage { heads, next_page: String::new(), cursor: "42".into() })
+    }
+
+    async fn read(&self, _: &Call, _: Read) -> Result<Done> {
+        Ok(Done {})
+    }
+
+    async fn list_groups(&self, call: &Call, _: ListGroupsRequest) -> Result<GroupIds> {
+        let user = call.caller()?.user.get();
+        Ok(GroupIds { ids: self.state.lock().groups.get(&user).cloned().unwrap_or_default() })
+    }
+
+    async fn list_members(&self, _: &Call, request: ListMembers) -> Result<Members> {
+        let member = |id| Member { user: Some(UserInfo { id, name: String::new() }), ..Member::default() };
+        let mut ids: Vec<u64> = self.state.lock().members.get(&request.group).into_iter().flatten().copied().collect();
+        ids.sort_unstable();
+        Ok(Members { total: ids.len() as u64, members: ids.into_iter().map(member).collect() })
+    }
+
+    async fn filter_members(&self, _: &Call, mut request: FilterMembersRequest) -> Result<UserIds> {
+        self.checks.acquire().await.unwrap().forget();
+        request.users.sort_unstable();
+        let mut state = self.state.lock();
+        state.checked.push(request.users.clone());
+        if state.fail_checks {
+            return Err(Error::unavailable("the database is away"));
+        }
+        let members = state.members.get(&request.conversation).cloned().unwrap_or_default();
+        Ok(UserIds { ids: request.users.into_iter().filter(|user| members.contains(user)).collect() })
+    }
+
+    async fn filter_peers(&self, _: &Call, request: UserIds) -> Result<UserIds> {
+        Ok(request)
+    }
+}
+
+#[async_trait]
+impl GroupService for Fake {
+    async fn create_group(&self, _: &Call, request: CreateGroup) -> Result<Conversation> {
+        Ok(Conversation { id: 5_000, title: request.title, ..Default::default() })
+    }
+
+    async fn invite(&self, _: &Call, _: Invite) -> Result<Done> {
+        Ok(Done {})
+    }
+
+    async fn join_group(&self, _: &Call, request: JoinGroup) -> Result<Conversation> {
+        Err(Error::not_found(format_args!("group {}", request.group)))
+    }
+
+    async fn leave_group(&self, _: &Call, _: LeaveGroup) -> Result<Done> {
+        Err(Error::not_member())
+    }
+
+    async fn find_groups(&self, _: &Call, request: GroupIds) -> Result<Groups> {
+        let title = |id| Conversation { id, title: format!("group-{id}"), ..Conversation::default() };
+        Ok(Groups { groups: request.ids.into_iter().map(title).collect() })
+    }
+}
+
+#[async_trait]
+impl PresenceService for Fake {
+    async fn arrive(&self, call: &Call, _: Arrival) -> Result<Done> {
+        let user = call.caller()?.user;
+        tokio::task::yield_now().await;
+        self.state.lock().routes.push(format!("+{user}"));
+        Ok(Done {})
+    }
+
+    async fn leave(&self, call: &Call, _: Arrival) -> Result<Done> {
+        let user = call.caller()?.user;
+        tokio::task::yield_now().await;
+        self.state.lock().routes.push(format!("-{user}"));
+        Ok(Done {})
+    }
+
+    async fn watch(&self, _: &Call, request: WatchPresence) -> Result<Presences> {
+        self.watches.acquire().await.unwrap().forget();
+        let visible = self.state.lock().visible.clone();
+        let users = request.users.into_iter().filter(|user| visible.contains(user));
+        Ok(Presences { presences: users.map(|user| Presence { user, online: false, seen_ms: 1 }).collect() })
+    }
+}
