@@ -34,6 +34,7 @@ struct Flaky {
     cache: LocalCache,
     failing: AtomicBool,
     hanging: AtomicBool,
+    hanging_in_fill: AtomicBool,
     calls: AtomicUsize,
     lifetimes: Mutex<Vec<Duration>>,
 }
@@ -62,6 +63,9 @@ impl Cache for Flaky {
     async fn fill(&self, key: &str, lease: Lease, value: Option<Bytes>, ttl: Duration) -> Result<()> {
         self.call().await?;
         self.lifetimes.lock().push(ttl);
+        if self.hanging_in_fill.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         self.cache.fill(key, lease, value, ttl).await
     }
 
@@ -295,6 +299,41 @@ async fn a_load_under_way_during_a_commit_is_neither_stored_nor_joined_after_it(
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_of_a_load_before_a_commit_leaves_the_one_after_it_joinable() {
+    let bed = Arc::new(Bed::new());
+    bed.database.set(1, "old");
+    bed.database.shut();
+    let early = bed.start_get(1);
+    settle().await;
+    bed.database.set(1, "new");
+    bed.lookup.invalidate(&[1]).await;
+    let late = bed.start_get(1);
+    settle().await;
+    bed.database.gate.notify_one();
+    assert_eq!(early.await.unwrap(), Ok(Some(name("old"))));
+    let later = bed.start_get(1);
+    settle().await;
+    bed.database.open();
+    assert_eq!(late.await.unwrap(), Ok(Some(name("new"))));
+    assert_eq!(later.await.unwrap(), Ok(Some(name("new"))));
+    assert_eq!(bed.database.loads(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_while_a_loaded_value_is_being_stored_has_it_at_once() {
+    let bed = Arc::new(Bed::new());
+    bed.database.set(1, "alice");
+    bed.back_end.hanging_in_fill.store(true, Ordering::Relaxed);
+    let storing = bed.start_get(1);
+    settle().await;
+    let began = Instant::now();
+    assert_eq!(bed.get(1).await, Ok(Some(name("alice"))));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(bed.database.loads(), 1);
+    assert_eq!(storing.await.unwrap(), Ok(Some(name("alice"))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn lifetimes_are_spread_by_a_tenth() {
     let bed = Bed::new();
     for id in 0..200 {
@@ -344,6 +383,20 @@ async fn a_back_end_that_hangs_costs_one_timeout() {
     }
     assert!(began.elapsed() >= LookupConfig::TIMEOUT_DEFAULT);
     assert!(began.elapsed() < LookupConfig::TIMEOUT_DEFAULT * 2, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_one_call_tries_a_hanging_back_end_the_others_pass_it_by() {
+    let bed = Arc::new(Bed::new());
+    bed.back_end.hanging.store(true, Ordering::Relaxed);
+    bed.get(1).await.unwrap();
+    sleep(LookupConfig::PROBE_INTERVAL_DEFAULT).await;
+    let before = bed.back_end.calls.load(Ordering::Relaxed);
+    let asking: Vec<_> = (0..10).map(|id| bed.start_get(id)).collect();
+    for asked in asking {
+        assert_eq!(asked.await.unwrap(), Ok(None));
+    }
+    assert_eq!(bed.back_end.calls.load(Ordering::Relaxed), before + 1);
 }
 
 #[tokio::test(start_paused = true)]
