@@ -9,7 +9,10 @@
 //! It knows nothing of what the services do, and keeps nothing across restarts but live configuration.
 
 #[cfg(feature = "contract")]
-#[allow(clippy::unwrap_used, reason = "these are tests, in a module of the library so that other back ends can run them")]
+#[allow(
+    clippy::unwrap_used,
+    reason = "these are tests, in a module of the library so that other back ends can run them"
+)]
 pub mod contract;
 mod local;
 
