@@ -1,1 +1,8 @@
-//! x
+//! The binary's parts: configuration, assembly, commands.
+//!
+//! [`embedded`] is all of MPIM in one process, as `mpim up` and in-process tests run it.
+
+pub mod commands;
+pub mod config;
+pub mod embedded;
+pub mod logging;

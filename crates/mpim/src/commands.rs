@@ -1,0 +1,48 @@
+//! The commands, one file each.
+
+pub mod bench;
+pub mod client;
+mod config;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+/// What `mpim` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything in one process, with embedded stores.
+    Up(up::UpArgs),
+    /// Chat from the terminal and from scripts.
+    Client(client::ClientArgs),
+    /// Put load on a server and measure it.
+    Bench(bench::BenchArgs),
+    /// Print or check the configuration.
+    Config(config::ConfigArgs),
+}
+
+impl Command {
+    /// Runs the command to its end.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, for a person.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        if let Self::Config(args) = self {
+            return config::run(args);
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let code = runtime.block_on(async {
+            match self {
+                Self::Up(args) => up::run(args).await.map(|()| ExitCode::SUCCESS),
+                Self::Client(args) => client::run(args).await.map(|()| ExitCode::SUCCESS),
+                Self::Bench(args) => bench::run(args).await,
+                Self::Config(_) => unreachable!("answered above"),
+            }
+        });
+        // What reads the terminal cannot be interrupted; nothing else is left.
+        runtime.shutdown_background();
+        code
+    }
+}

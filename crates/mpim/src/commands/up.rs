@@ -1,0 +1,111 @@
+//! `mpim up`: everything in one process.
+
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{
+    config::{Config, Follower},
+    embedded::{Embedded, Parts},
+    logging::Logging,
+};
+
+/// Run everything in one process.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Where to keep the data [default: ./mpim-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to accept clients; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// The configuration: mpim.toml, or an INI file; see `mpim config print`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) async fn run(args: UpArgs) -> anyhow::Result<()> {
+    let mut config = Config::load(args.config.as_deref(), std::env::vars())?;
+    if let Some(data) = args.data {
+        config.server.data = data;
+    }
+    if let Some(listen) = args.listen {
+        config.server.listen = listen;
+    }
+    let logging = Logging::start(&config.log)?;
+    raise_open_files();
+    let listener = bind(&config.server.listen).await?;
+    let embedded = Embedded::start(&config, Parts::default(), listener).await?;
+    let address = embedded.gateway().local_addr();
+    ready(address);
+    let signal = tokio::select! {
+        signal = stop_signal() => signal?,
+        error = follow(args.config.as_deref(), &config, &embedded, &logging) => return Err(error),
+    };
+    tracing::info!(signal, "stopping");
+    embedded.stop(config.server.shutdown_grace).await;
+    Ok(())
+}
+
+/// Follows the configuration's file, and puts what may change into effect. Ends only if it cannot.
+async fn follow(path: Option<&Path>, config: &Config, embedded: &Embedded, logging: &Logging) -> anyhow::Error {
+    let Some(path) = path else { return std::future::pending().await };
+    let mut follower = match Follower::start(path, std::env::vars(), config.clone()) {
+        Ok(follower) => follower,
+        Err(error) => return anyhow::Error::new(error).context(format!("cannot follow {}", path.display())),
+    };
+    loop {
+        let changed = follower.changed().await;
+        embedded.gateway().set_limits(changed.limits());
+        if let Err(error) = logging.levels().set(&changed.log.level) {
+            tracing::error!(%error, "the log's levels stay as they are");
+        }
+        tracing::info!("rates and log levels of the changed configuration are in effect");
+    }
+}
+
+async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}; choose another address with --listen HOST:PORT"))
+}
+
+/// Tells, on one line, that clients are accepted; scripts wait for it.
+fn ready(address: SocketAddr) {
+    let mut stdout = std::io::stdout().lock();
+    // That nobody reads the line is no reason not to serve.
+    let _ = writeln!(stdout, "ready http://{address}").and_then(|()| stdout.flush());
+}
+
+async fn stop_signal() -> anyhow::Result<&'static str> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+/// A connection is an open file: takes as many as the system lets this process have.
+#[allow(unsafe_code)]
+fn raise_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls read or write only the struct, which outlives them.
+    let raised = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
+        }
+    };
+    if !raised {
+        tracing::warn!("the limit of open files stays as it is");
+    }
+}

@@ -1,0 +1,167 @@
+//! All of MPIM in one process: embedded stores, and services called directly.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use api::Services;
+use cache::{Cache, LocalCache};
+use gateway::Gateway;
+use prometheus_client::registry::Registry as MetricsRegistry;
+use protocol::{GatewayId, IdGenerator};
+use queue::{LocalQueue, Queue};
+use registry::{LocalRegistry, NodeLease, Registry as _};
+use services::{Clock, user::SecretKey};
+use store::sqlite::SqliteStore;
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::config::Config;
+
+/// The running system. To be ended with [`stop`](Self::stop); dropped or killed instead, it loses nothing acknowledged.
+pub struct Embedded {
+    gateway: Gateway,
+    message: services::message::Tasks,
+    user: services::user::Tasks,
+    presence: services::presence::Tasks,
+    store: SqliteStore,
+    _node: NodeLease,
+}
+
+/// What may stand in for the usual parts.
+pub struct Parts {
+    /// The message queue.
+    pub queue: Arc<dyn Queue>,
+    /// The time of day.
+    pub clock: Clock,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { queue: Arc::new(LocalQueue::new()), clock: Clock::system() }
+    }
+}
+
+impl Embedded {
+    /// Opens the data directory (made if it is not there), starts the services, and accepts clients on `listener`.
+    ///
+    /// # Errors
+    ///
+    /// The data directory is in use, newer than this program, or cannot be written.
+    pub async fn start(config: &Config, parts: Parts, listener: TcpListener) -> anyhow::Result<Self> {
+        let Parts { queue, clock } = parts;
+        let dir = config.server.data.as_path();
+        let store = SqliteStore::open(config.store())?;
+        let key = secret_key(&dir.join("secret.key"))?;
+        let node = LocalRegistry::new().lease_node().await?;
+        let ids = Arc::new(IdGenerator::new(node.number()));
+        let cache: Arc<dyn Cache> = Arc::new(LocalCache::default());
+        let mut metrics = MetricsRegistry::with_prefix("mpim");
+
+        let shared: Arc<SqliteStore> = Arc::new(store.clone());
+        let (message, message_tasks) = services::message::Service::start(
+            &config.message(),
+            shared.clone(),
+            Arc::clone(&queue),
+            Arc::clone(&ids),
+            clock.clone(),
+            &mut metrics,
+        );
+        let user_parts = services::user::Parts {
+            store: shared.clone(),
+            cache: Arc::clone(&cache),
+            queue: Arc::clone(&queue),
+            messages: message.clone(),
+            ids: Arc::clone(&ids),
+            clock: clock.clone(),
+            key,
+        };
+        let (user, user_tasks) = services::user::Service::start(config.user(), user_parts).await?;
+        let group = services::group::Service::new(
+            &config.group(),
+            shared.clone(),
+            cache,
+            user.clone(),
+            message.clone(),
+            ids,
+            clock.clone(),
+        );
+        let (presence, presence_tasks) =
+            services::presence::Service::start(shared, Arc::clone(&queue), message.clone(), clock);
+
+        let services = Services { user, message, group, presence };
+        let gateway_metrics = gateway::Metrics::new(&mut metrics);
+        let exposition = Arc::new(move || {
+            let mut text = String::new();
+            // Writing to a String does not fail.
+            let _ = prometheus_client::encoding::text::encode(&mut text, &metrics);
+            text
+        });
+        // Ready from the start: everything it needs is in this process, and open.
+        let (_, ready) = watch::channel(true);
+        let gateway = Gateway::start(
+            config.gateway(),
+            gateway_id(),
+            services,
+            queue,
+            listener,
+            gateway_metrics,
+            exposition,
+            ready,
+        )
+        .await?;
+        Ok(Self { gateway, message: message_tasks, user: user_tasks, presence: presence_tasks, store, _node: node })
+    }
+
+    /// The gateway, for its address and its limits.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Stops accepting, tells clients to come back later, finishes what was accepted, closes the store. Clients have
+    /// `grace` to take what is theirs.
+    pub async fn stop(self, grace: Duration) {
+        self.gateway.drain(grace).await;
+        self.presence.stop().await;
+        self.user.stop().await;
+        self.message.stop().await;
+        self.store.close().await;
+    }
+}
+
+/// One gateway a process; the number only has to differ from that of a process before it.
+fn gateway_id() -> GatewayId {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    GatewayId::new(u64::try_from(now.as_micros()).unwrap_or(1))
+}
+
+/// Reads the key for tokens, or makes it on the first start, readable for the owner only.
+fn secret_key(path: &Path) -> anyhow::Result<SecretKey> {
+    match fs::read(path) {
+        Ok(bytes) => {
+            let bytes = bytes.try_into().ok().with_context(|| {
+                format!(
+                    "{} does not hold 32 bytes; without it everybody has to log in again: remove it",
+                    path.display()
+                )
+            })?;
+            Ok(SecretKey::from_bytes(bytes))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = SecretKey::generate()?;
+            // Whole or not at all: a half-written key would be found at the next start.
+            let new = path.with_extension("key.new");
+            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            file.write_all(key.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, path).with_context(|| format!("cannot write {}", path.display()))?;
+            Ok(key)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
