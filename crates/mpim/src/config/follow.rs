@@ -26,6 +26,9 @@ pub struct Follower {
     environment: Vec<(String, String)>,
     /// What the file last said, valid or not.
     text: Option<String>,
+    /// What it last said that was valid.
+    read: Option<Config>,
+    /// What is in effect.
     current: Config,
     changes: mpsc::Receiver<()>,
     _watcher: RecommendedWatcher,
@@ -33,8 +36,7 @@ pub struct Follower {
 
 impl Config {
     /// This one with all that may change while the process runs taken from `new`: the levels of the log and the rates.
-    #[must_use]
-    pub fn with_live_of(&self, new: &Self) -> Self {
+    pub(super) fn with_live_of(&self, new: &Self) -> Self {
         let mut changed = self.clone();
         changed.log.level.clone_from(&new.log.level);
         let (gateway, new) = (&mut changed.gateway, &new.gateway);
@@ -49,7 +51,8 @@ impl Config {
 }
 
 impl Follower {
-    /// Follows the file that `current` was loaded from, together with this environment.
+    /// Follows the file that `current` was loaded from, together with this environment. What the process was told
+    /// elsewhere may stand in `current` too.
     ///
     /// # Errors
     ///
@@ -82,11 +85,11 @@ impl Follower {
         watcher.watch(directory, RecursiveMode::NonRecursive)?;
         let environment = environment.collect();
         // A change between the load and the watch is found by comparing.
-        let text = None;
-        Ok(Self { path, environment, text, current, changes, _watcher: watcher })
+        Ok(Self { path, environment, text: None, read: None, current, changes, _watcher: watcher })
     }
 
-    /// The next valid configuration that differs from the one before. Cancel safe.
+    /// The configuration with the next valid change of what may change while the process runs: the levels of the log
+    /// and the rates. All else in it is as it was at the start. Cancel safe.
     pub async fn changed(&mut self) -> Config {
         loop {
             if let Some(config) = self.reload() {
@@ -125,10 +128,17 @@ impl Follower {
         }
         self.text = Some(text);
         match Config::load(Some(&self.path), self.environment.iter().cloned()) {
-            Ok(config) if config == self.current => None,
-            Ok(config) => {
-                self.current = config.clone();
-                Some(config)
+            Ok(new) => {
+                if self.read.as_ref().is_some_and(|read| read.with_live_of(&new) != new) {
+                    tracing::warn!("the configuration has changed in what takes effect only after a restart");
+                }
+                let live = self.current.with_live_of(&new);
+                self.read = Some(new);
+                if live == self.current {
+                    return None;
+                }
+                self.current = live.clone();
+                Some(live)
             }
             Err(mistakes) => {
                 for mistake in mistakes.0 {
