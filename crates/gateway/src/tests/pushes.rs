@@ -187,6 +187,27 @@ async fn presence_is_pushed_of_those_who_may_be_seen_from_the_answer_on() {
 }
 
 #[tokio::test]
+async fn nobody_is_watched_for_a_connection_that_has_gone() {
+    let bed = Bed::new().await;
+    bed.fake.state.lock().visible = [8].into();
+    let mut client = bed.connected(7).await;
+    client.ask(Request::WatchPresence(WatchPresence { users: vec![8] })).await;
+    bed.publish_presence(8, true).await;
+    assert!(matches!(client.frame().await.body, Some(Body::PresenceChanged(_))));
+    drop(client);
+    eventually("the topic is dropped", || is_unheard(&bed.queue, Topic::Presence(protocol::UserId::new(8)))).await;
+}
+
+/// Whether nobody hears a topic; a publication to it tells.
+pub(super) fn is_unheard(queue: &LocalQueue, topic: Topic) -> bool {
+    let before = queue.delivered() + queue.length() as u64;
+    let payload: bytes::Bytes = prost::Message::encode_to_vec(&protocol::queue::Batch::default()).into();
+    let published = queue::Queue::publish(queue, vec![queue::Publication { topic, payload }]);
+    futures_util::FutureExt::now_or_never(published).unwrap().unwrap();
+    queue.delivered() + queue.length() as u64 == before
+}
+
+#[tokio::test]
 async fn a_user_arrives_with_the_first_connection_and_leaves_with_the_last() {
     let bed = Bed::new().await;
     let first = bed.connected(7).await;

@@ -199,6 +199,10 @@ impl MessageService for Fake {
         let on_sync = self.on_sync.lock().clone();
         if let Some(on_sync) = on_sync {
             on_sync();
+            // Time for what was published to come through.
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
         }
         let user = call.caller()?.user.get();
         let groups = self.state.lock().groups.get(&user).cloned().unwrap_or_default();

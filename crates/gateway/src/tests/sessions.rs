@@ -11,7 +11,7 @@ use protocol::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite;
 
-use super::bed::{Bed, connect_body, send, send_to, soon, unlimited};
+use super::bed::{Bed, connect_body, eventually, send, send_to, soon, unlimited};
 use crate::{Config, session, transport};
 
 fn code(body: &Body) -> ErrorCode {
@@ -140,6 +140,26 @@ async fn pipelined_sends_are_appended_and_answered_in_the_order_they_came() {
 }
 
 #[tokio::test]
+async fn sends_gather_while_a_batch_is_under_way_and_go_as_the_next_one() {
+    let bed = Bed::new().await;
+    let mut client = bed.connected(7).await;
+    let first = client.request(send(77, "wait")).await;
+    eventually("it is under way", || !bed.fake.state.lock().batches.is_empty()).await;
+    let second = client.request(send(77, "b")).await;
+    let third = client.request(send(77, "c")).await;
+    client.expect_silence().await;
+    bed.fake.sends.add_permits(1);
+    for request in [first, second, third] {
+        assert_eq!(client.frame().await.request, request);
+    }
+    let state = bed.fake.state.lock();
+    assert_eq!(
+        (state.batches.as_slice(), state.sent.as_slice()),
+        (&[1, 2][..], &["wait", "b", "c"].map(String::from)[..])
+    );
+}
+
+#[tokio::test]
 async fn a_send_to_a_name_goes_to_the_direct_conversation_and_one_to_nobody_fails_alone() {
     let bed = Bed::new().await;
     let mut client = bed.connected(7).await;
@@ -243,7 +263,7 @@ async fn what_is_neither_http_nor_the_protocol_is_closed() {
     let mut stream = tokio::net::TcpStream::connect(bed.gateway.local_addr()).await.unwrap();
     stream.write_all(&TCP_PREFACE[..3]).await.unwrap();
     drop(stream);
-    super::bed::eventually("all closed", || bed.figure("mpim_gateway_connections") == 0).await;
+    eventually("all closed", || bed.figure("mpim_gateway_connections") == 0).await;
 }
 
 #[tokio::test]
