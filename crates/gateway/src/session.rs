@@ -163,7 +163,6 @@ impl<T: Transport> Session<T> {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
         let mut frames_left = FRAMES_PER_TURN;
-        let was_full = self.is_full();
         loop {
             let mut has_moved = self.poll_finished(context);
             has_moved |= self.poll_outlet(context);
@@ -178,6 +177,8 @@ impl<T: Transport> Session<T> {
                 break;
             }
         }
+        // What was not polled because too much was unwritten has to be polled when that is written.
+        let was_full = self.is_full();
         match self.transport.poll_flush(context) {
             Poll::Ready(Ok(())) => self.watchdog.all_written(),
             Poll::Ready(Err(_)) => return Poll::Ready(Ending::Gone),

@@ -46,3 +46,8 @@ impl Command {
         code
     }
 }
+
+/// The environment as far as it is text: what is not cannot be a setting.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}

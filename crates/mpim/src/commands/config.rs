@@ -30,7 +30,7 @@ struct FileArgs {
 
 pub(super) fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
     let (Action::Print(file) | Action::Check(file)) = &args.action;
-    let config = Config::load(file.config.as_deref(), std::env::vars())?;
+    let config = Config::load(file.config.as_deref(), super::environment())?;
     if let Action::Print(_) = args.action {
         match config.print(&mut io::stdout().lock()) {
             // Whoever reads has seen enough.

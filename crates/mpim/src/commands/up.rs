@@ -34,7 +34,7 @@ pub struct UpArgs {
 }
 
 pub(super) async fn run(args: UpArgs) -> anyhow::Result<()> {
-    let mut config = Config::load(args.config.as_deref(), std::env::vars())?;
+    let mut config = Config::load(args.config.as_deref(), super::environment())?;
     if let Some(data) = args.data {
         config.server.data = data;
     }
@@ -59,7 +59,7 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<()> {
 /// Follows the configuration's file, and puts what may change into effect. Ends only if it cannot.
 async fn follow(path: Option<&Path>, config: &Config, embedded: &Embedded, logging: &Logging) -> anyhow::Error {
     let Some(path) = path else { return std::future::pending().await };
-    let mut follower = match Follower::start(path, std::env::vars(), config.clone()) {
+    let mut follower = match Follower::start(path, super::environment(), config.clone()) {
         Ok(follower) => follower,
         Err(error) => return anyhow::Error::new(error).context(format!("cannot follow {}", path.display())),
     };

@@ -1,10 +1,17 @@
 //! Catching up is complete, and quick to begin.
 
+use std::collections::HashMap;
+
 use client::{Client, ConversationId, EntryId, Event, Options, Target, wire::JoinPolicy};
 use futures_util::{StreamExt as _, stream};
 use mpim::embedded::Parts;
 
-use crate::{device::Device, in_process::InProcess};
+use tokio::time::timeout;
+
+use crate::{
+    device::{Device, PATIENCE},
+    in_process::InProcess,
+};
 
 const CONVERSATIONS: usize = 1_000;
 const ENTRIES: usize = 50;
@@ -42,9 +49,9 @@ async fn a_device_away_for_a_thousand_conversations_catches_up_completely() {
     assert_eq!(round_trips, 1);
     assert!(first_screen.len() >= 50, "{}", first_screen.len());
     assert!(first_screen.iter().all(|head| !head.entries.is_empty() && head.conversation.is_some()));
-    let mut last = std::collections::HashMap::new();
+    let mut last = HashMap::new();
     loop {
-        match events.next().await.expect("catches up") {
+        match timeout(PATIENCE, events.next()).await.expect("in time").expect("catches up") {
             Event::Entry { conversation, entry, .. } => {
                 let position = last.entry(conversation).or_insert(0);
                 *position += 1;

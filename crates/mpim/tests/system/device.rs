@@ -60,7 +60,6 @@ impl Device {
         self.logs.lock().clone()
     }
 
-
     /// Switches the device on.
     pub fn go_online(&self, server: &Server) -> Online {
         self.go_online_with(Options::new(server.clone(), self.profile.clone()))
