@@ -59,7 +59,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             requests_per_connection: Rate { per_second: 200.0, burst: 1_000 },
-            sends_per_user: Rate { per_second: 200.0, burst: 1_000 },
+            sends_per_user: Rate { per_second: 1_000.0, burst: 2_000 },
             accounts_per_address: Rate { per_second: 50.0, burst: 500 },
         }
     }

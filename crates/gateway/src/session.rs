@@ -322,7 +322,10 @@ impl<T: Transport> Session<T> {
             *left -= 1;
             match received {
                 Received::Frame(frame) => self.received(frame),
-                Received::Malformed { request, message } => self.answer(request, Err(Error::invalid(message))),
+                Received::Malformed { request, message } => {
+                    let error = self.admit_rate().err().unwrap_or_else(|| Error::invalid(message));
+                    self.refuse(request, "malformed", error);
+                }
                 Received::Alive => {}
                 Received::Garbage(why) => self.ending = Some(Ending::ProtocolError(why)),
                 Received::Ended => self.ending = Some(Ending::Gone),
@@ -343,7 +346,8 @@ impl<T: Transport> Session<T> {
         self.gateway.metrics.frames_in.inc();
         let ClientFrame { request, body } = frame;
         let Some(body) = body else {
-            return self.refuse(request, "unknown", unknown_request());
+            let error = self.admit_rate().err().unwrap_or_else(unknown_request);
+            return self.refuse(request, "unknown", error);
         };
         let kind = dispatch::kind(&body);
         if let Err(error) = self.admit(request, &body) {
@@ -366,11 +370,8 @@ impl<T: Transport> Session<T> {
         if request == 0 {
             return Err(Error::invalid("request is missing: a number from 1 on, which the answer will bear"));
         }
-        let limits = self.gateway.limits();
         if !matches!(body, Request::Send(_)) {
-            self.bucket
-                .take(limits.requests_per_connection, Instant::now())
-                .map_err(|after| too_many("requests", after))?;
+            self.admit_rate()?;
         }
         if dispatch::is_account_request(body) {
             return self.gateway.admit_account_request(self.address);
@@ -385,6 +386,12 @@ impl<T: Transport> Session<T> {
             (Request::Send(_), Standing::Connected(caller)) => self.gateway.admit_send(caller.user),
             (_, Standing::Connected(_)) => Ok(()),
         }
+    }
+
+    /// Counts against the connection's rate whatever is answered, sends apart.
+    fn admit_rate(&mut self) -> Result<()> {
+        let rate = self.gateway.limits().requests_per_connection;
+        self.bucket.take(rate, Instant::now()).map_err(|after| too_many("requests", after))
     }
 
     fn call(&self) -> Call {

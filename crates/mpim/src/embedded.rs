@@ -61,7 +61,7 @@ impl Embedded {
         let node = LocalRegistry::new().lease_node().await?;
         let ids = Arc::new(IdGenerator::new(node.number()));
         let cache: Arc<dyn Cache> = Arc::new(LocalCache::default());
-        let mut metrics = MetricsRegistry::with_prefix("mpim");
+        let mut metrics = MetricsRegistry::default();
 
         let shared: Arc<SqliteStore> = Arc::new(store.clone());
         let (message, message_tasks) = services::message::Service::start(
@@ -70,7 +70,7 @@ impl Embedded {
             Arc::clone(&queue),
             Arc::clone(&ids),
             clock.clone(),
-            &mut metrics,
+            metrics.sub_registry_with_prefix("mpim_message"),
         );
         let user_parts = services::user::Parts {
             store: shared.clone(),

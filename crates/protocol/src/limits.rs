@@ -6,9 +6,9 @@ use std::time::Duration;
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// The encoded content of one message.
 pub const CONTENT_BYTES_MAX: usize = TEXT_BYTES_MAX + 4 * 1024;
-/// One frame from a client, encoded.
-pub const CLIENT_FRAME_BYTES_MAX: usize = 256 * 1024;
-/// One frame from a server, encoded. A page of entries stays below [`PAGE_BYTES_MAX`] plus one entry.
+/// One frame from a client, encoded. Even a text of control characters, each escaped in JSON by six, fits.
+pub const CLIENT_FRAME_BYTES_MAX: usize = 512 * 1024;
+/// One frame from a server, encoded in protobuf; in JSON it can take several times as much. A page of entries stays below [`PAGE_BYTES_MAX`] plus one entry.
 pub const SERVER_FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Entries in one answer, all pages together, in bytes of content.
 pub const PAGE_BYTES_MAX: usize = 512 * 1024;

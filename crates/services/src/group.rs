@@ -113,7 +113,9 @@ impl Service {
             content: Some(kind.into()),
             membership: Some(members),
         };
-        self.messages.append(call, request).await.map(drop)
+        // No origin: the answer does not bear the position, so the connection that asked needs the push as well.
+        let call = Call { origin: None, ..call.clone() };
+        self.messages.append(&call, request).await.map(drop)
     }
 }
 

@@ -114,7 +114,7 @@ async fn what_breaks_the_rules_is_garbage() {
     unmasked[1] &= !MASKED;
     let huge = [&[FINAL | TEXT, MASKED | 127][..], &u64::MAX.to_be_bytes(), &MASK].concat();
     let fragments_too_large =
-        [frame(TEXT, &vec![b' '; 200_000]), frame(FINAL | CONTINUATION, &vec![b' '; 100_000])].concat();
+        [frame(TEXT, &vec![b' '; CLIENT_FRAME_BYTES_MAX - 1]), frame(FINAL | CONTINUATION, b"  ")].concat();
     for (what, bytes) in [
         ("a frame without mask", unmasked),
         ("a reserved bit", frame(FINAL | 0x40 | TEXT, b"{}")),
