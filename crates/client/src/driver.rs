@@ -195,7 +195,7 @@ impl Work {
     /// `asks_room`. Cancel safe.
     async fn next_input(&mut self, asks_room: usize) -> Vec<Ask> {
         enum Input {
-            Submitted(Vec<Box<Submission>>),
+            Submitted,
             Asked(Vec<Ask>),
             HandedOver,
             NobodyListens,
@@ -206,7 +206,7 @@ impl Work {
         let room = self.outbox.room();
         let Inputs { submitted, asked, batches, closing } = &mut self.inputs;
         let input = tokio::select! {
-            _ = submitted.recv_many(&mut submissions, room), if room > 0 && !clients_gone => Input::Submitted(submissions),
+            _ = submitted.recv_many(&mut submissions, room), if room > 0 && !clients_gone => Input::Submitted,
             _ = asked.recv_many(&mut asks, asks_room), if asks_room > 0 && !clients_gone => Input::Asked(asks),
             permit = batches.reserve(), if !self.undelivered.is_empty() => match permit {
                 Ok(permit) => {
@@ -220,19 +220,13 @@ impl Work {
             never = pending::<Infallible>() => match never {},
         };
         match input {
-            Input::Submitted(submissions) => self.submit(submissions),
+            Input::Submitted => submissions.into_iter().for_each(|submission| self.outbox.push(submission)),
             Input::Asked(asks) => return asks,
             Input::HandedOver => {}
             Input::NobodyListens => self.nobody_listens(),
             Input::Close => self.close(),
         }
         Vec::new()
-    }
-
-    fn submit(&mut self, submissions: Vec<Box<Submission>>) {
-        for submission in submissions {
-            self.outbox.push(submission);
-        }
     }
 
     fn close(&mut self) {

@@ -107,7 +107,7 @@ impl Events {
     pub async fn next(&mut self) -> Option<Event> {
         self.take();
         loop {
-            while let Some(item) = self.batch.next() {
+            for item in self.batch.by_ref() {
                 match item {
                     Item::Event(event) => {
                         if let Event::Entry { conversation, kind, entry } = &event {

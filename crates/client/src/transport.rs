@@ -39,7 +39,10 @@ impl Socket {
         match server.transport {
             Transport::Tcp => Ok(Self::Tcp(Tcp::new(stream))),
             Transport::WebSocket => {
-                let socket = WebSocket::open(stream, server).await.map_err(|e| Error::unreachable(server, e))?;
+                let socket = WebSocket::open(stream, server).await.map_err(|error| Error::Unreachable {
+                    server: Box::new(server.clone()),
+                    source: websocket::cause(error),
+                })?;
                 Ok(Self::WebSocket(Box::new(socket)))
             }
         }

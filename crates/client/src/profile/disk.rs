@@ -1,5 +1,8 @@
 //! A profile in a directory, shared by the processes that use it.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions, TryLockError},

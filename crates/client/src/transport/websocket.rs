@@ -2,8 +2,10 @@
 
 use std::{
     collections::VecDeque,
+    error::Error as StdError,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -66,14 +68,14 @@ impl WebSocket {
 
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         while !self.queue.is_empty() {
-            ready!(Pin::new(&mut self.stream).poll_ready(cx)).map_err(Error::broken)?;
+            ready!(Pin::new(&mut self.stream).poll_ready(cx)).map_err(broken)?;
             let Some(frame) = self.queue.pop_front() else { break };
             self.queued_bytes -= frame.len();
             self.unflushed = true;
-            Pin::new(&mut self.stream).start_send(Message::Binary(frame)).map_err(Error::broken)?;
+            Pin::new(&mut self.stream).start_send(Message::Binary(frame)).map_err(broken)?;
         }
         if self.unflushed {
-            ready!(Pin::new(&mut self.stream).poll_flush(cx)).map_err(Error::broken)?;
+            ready!(Pin::new(&mut self.stream).poll_flush(cx)).map_err(broken)?;
             self.unflushed = false;
             // An idle connection holds no buffer.
             self.queue = VecDeque::new();
@@ -100,7 +102,7 @@ impl WebSocket {
                 Some(Ok(_)) => {}
                 // What came before the end is still of use; the end will be reported again.
                 Some(Err(_)) | None if frames.len() > before => break,
-                Some(Err(error)) => return Poll::Ready(Err(Error::broken(error))),
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
                 None => return Poll::Ready(Err(Error::broken(io::Error::from(io::ErrorKind::UnexpectedEof)))),
             }
         }
@@ -108,6 +110,20 @@ impl WebSocket {
     }
 
     pub(crate) async fn close(mut self) -> Result<(), Error> {
-        self.stream.close(None).await.map_err(Error::broken)
+        self.stream.close(None).await.map_err(broken)
+    }
+}
+
+fn broken(error: tungstenite::Error) -> Error {
+    Error::Broken(cause(error))
+}
+
+/// The library's error, without the layer that only repeats its cause.
+pub(crate) fn cause(error: tungstenite::Error) -> Arc<dyn StdError + Send + Sync> {
+    match error {
+        tungstenite::Error::Io(error) => Arc::new(error),
+        tungstenite::Error::Protocol(error) => Arc::new(error),
+        tungstenite::Error::Capacity(error) => Arc::new(error),
+        error => Arc::new(error),
     }
 }

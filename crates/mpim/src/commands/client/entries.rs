@@ -35,7 +35,7 @@ pub(super) fn kind(entry: &wire::Entry) -> Option<Kind> {
 
 /// The user's name; users who are not there any more go by their number.
 pub(super) fn name_of(names: &Names, user: u64) -> String {
-    names.get(&UserId::new(user)).map_or_else(|| user.to_string(), |name| name.to_string())
+    names.get(&UserId::new(user)).map_or_else(|| user.to_string(), ToString::to_string)
 }
 
 /// An entry for scripts.

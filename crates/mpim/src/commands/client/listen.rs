@@ -1,6 +1,6 @@
 //! `listen`.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, pin::pin};
 
 use anyhow::bail;
 use client::{Client, ConversationId, Event, Options, wire};
@@ -10,7 +10,7 @@ use wire::ConversationKind;
 use crate::commands::client::{
     connection::{Place, log_in_again, start},
     entries,
-    print::{Printer, column, local_time},
+    print::{Printer, column, local_time, reader_gone},
 };
 
 /// Columns for whom or what a conversation is with.
@@ -20,11 +20,13 @@ pub(super) async fn run(place: &Place, printer: Printer) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (client, mut events) = start(Options { catch_up: true, ..place.options()? })?;
     let mut listener = Listener { client: client.clone(), printer, labels: HashMap::new(), connected: true };
+    let mut reader_gone = pin!(reader_gone());
     let result = loop {
         let event = tokio::select! {
             event = events.next() => event,
             _ = terminate.recv() => break Ok(true),
             _ = interrupt.recv() => break Ok(true),
+            () = &mut reader_gone => break Ok(true),
         };
         let Some(event) = event else { break Ok(true) };
         // It may have to wait for a name.

@@ -6,6 +6,7 @@
 use std::io::{self, Write as _};
 
 use serde_json::Value;
+use tokio::io::{Interest, unix::AsyncFd};
 use unicode_width::UnicodeWidthStr as _;
 
 /// Prints lines; each is flushed, so that whoever reads has it at once.
@@ -36,6 +37,22 @@ impl Printer {
         // If nobody reads it, nothing is lost.
         let _ = writeln!(io::stderr(), "{}", harmless(text));
     }
+}
+
+/// Ends when nobody reads standard output any more; never, if it is not a pipe. A write would tell, but a command that
+/// waits for something to print may not write for days.
+#[allow(unsafe_code)]
+pub(super) async fn reader_gone() {
+    // SAFETY: standard output stays open, and the same, for as long as the process lives.
+    let watched = unsafe { AsyncFd::register_with_interest(io::stdout(), Interest::ERROR) };
+    // Files cannot be watched, and their reader never goes.
+    if let Ok(stdout) = watched {
+        let gone = stdout.ready(Interest::ERROR).await;
+        if gone.is_ok() {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// JSON in which the characters that could do something to a terminal are escaped; they occur only within strings.
