@@ -1,6 +1,6 @@
 //! The `mpim` command.
 
-use std::process::ExitCode;
+use std::{fmt::Display, io::Write as _, process::ExitCode};
 
 use clap::Parser;
 use mpim::commands::Command;
@@ -16,15 +16,32 @@ struct Arguments {
     command: Command,
 }
 
+/// What a shell expects for a command line that was not understood.
+const USAGE: u8 = 2;
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Help and the version were asked for.
+        Err(asked) if !asked.use_stderr() => asked.exit(),
+        Err(error) => return fail(first_paragraph(&error.to_string()), ExitCode::from(USAGE)),
+    };
     match arguments.command.run() {
         Ok(code) => code,
-        Err(error) => {
-            use std::io::Write as _;
-            // One line: the error and its causes.
-            let _ = writeln!(std::io::stderr(), "mpim: {error:#}");
-            ExitCode::FAILURE
-        }
+        // The error and its causes.
+        Err(error) => fail(format_args!("{error:#}"), ExitCode::FAILURE),
     }
+}
+
+/// One line on standard error; that nobody reads it changes nothing.
+fn fail(error: impl Display, code: ExitCode) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "mpim: {error}");
+    code
+}
+
+/// A mistake in the command line as one line; the usage that follows it is what `--help` is for.
+fn first_paragraph(error: &str) -> String {
+    let lines: Vec<&str> = error.trim_start_matches("error: ").lines().map(str::trim).collect();
+    let paragraph = lines.split(|line| line.is_empty()).next().unwrap_or_default().join(" ");
+    format!("{paragraph} (see --help)")
 }

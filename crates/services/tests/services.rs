@@ -1,5 +1,7 @@
 //! What the services promise, over the SQLite store and the embedded queue and cache.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::{sync::Arc, time::Duration};
 
 use api::{Call, Caller, GroupService, MessageService, SendRequest, Token, UserService, send_result};

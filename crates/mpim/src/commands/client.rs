@@ -66,11 +66,20 @@ enum Command {
     #[command(subcommand)]
     Group(group::GroupCommand),
     /// Send a message, and wait until it is stored.
+    ///
+    /// While the server cannot be reached it is tried again, until the time is over. The exit code is 0 only if the message is
+    /// stored. Otherwise the error tells whether it certainly is not; if that is not known, the same command with the --id that
+    /// the error names settles it: a message is stored once, however often it is sent with the same id. A message whose command
+    /// was killed is sent when the profile is used the next time.
+    ///
+    /// JSON: conversation, position, id, time.
     #[command(
         override_usage = "mpim client send [OPTIONS] <NAME> <TEXT>\n       mpim client send [OPTIONS] --group <ID> <TEXT>"
     )]
     Send(send::SendArgs),
     /// Print what was said.
+    ///
+    /// JSON: as `listen`.
     #[command(
         override_usage = "mpim client history [OPTIONS] <NAME>\n       mpim client history [OPTIONS] --group <ID>"
     )]

@@ -1,6 +1,7 @@
 //! The promises of the whole system, and what tries to break them: real processes, real sockets, the SDK as clients.
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail, and tell")]
 
 mod catch_up;
 mod device;
@@ -10,3 +11,4 @@ mod kill;
 mod model;
 mod process;
 mod queue_faults;
+mod terminals;

@@ -160,7 +160,7 @@ impl Run {
 
     fn connect(&self, device: usize) -> Online {
         let system = self.system.as_ref().unwrap();
-        let server = if device % 2 == 0 { system.server() } else { system.tcp_server() };
+        let server = if device.is_multiple_of(2) { system.server() } else { system.tcp_server() };
         self.devices[device].go_online(&server)
     }
 

@@ -11,9 +11,6 @@ use crate::commands::client::{
     print::{Printer, local_time},
 };
 
-/// Print what was said.
-///
-/// JSON: as `listen`.
 #[derive(Debug, Args)]
 pub(super) struct HistoryArgs {
     /// The user's name

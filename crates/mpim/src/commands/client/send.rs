@@ -16,17 +16,9 @@ use crate::commands::client::{
     print::{Printer, rfc3339},
 };
 
-/// Send a message, and wait until it is stored.
-///
-/// While the server cannot be reached it is tried again, until the time is over. The exit code is 0 only if the message is
-/// stored. Otherwise the error tells whether it certainly is not; if that is not known, the same command with the --id that
-/// the error names settles it: a message is stored once, however often it is sent with the same id. A message whose command
-/// was killed is sent when the profile is used the next time.
-///
-/// JSON: conversation, position, id, time.
 #[derive(Debug, Args)]
 pub(super) struct SendArgs {
-    /// The user's name (not with --group), and the text; `-` reads it from standard input, less one newline at its end
+    /// The user's name (not with --group), and the text; `-` reads the text from standard input, less one newline at its end
     #[arg(required = true, num_args = 1..=2, value_names = ["NAME", "TEXT"])]
     words: Vec<String>,
     /// Send to a group
