@@ -1,6 +1,6 @@
 //! The configuration: `mpim.toml` or an INI file, and over it the environment.
 //!
-//! [`settings`] is the one home of each key. From it come the typed sections, what `mpim config print` says, the names
+//! `settings` is the one home of each key. From it come the typed sections, what `mpim config print` says, the names
 //! of the environment variables (`MPIM_<SECTION>_<KEY>`), and what is allowed. Whatever is wrong is reported at once,
 //! each mistake with its place. Secrets never appear: neither in mistakes, nor printed, nor in `Debug`.
 

@@ -1,8 +1,8 @@
 //! The message service: the logs. Append, history, catching up, read positions.
 //!
-//! A send is checked, handed to the [appender](appender), which writes what has gathered in one transaction, answered
-//! after the commit, and published by the [publisher](publisher) in the order of positions. What a group's log says of
-//! its members is told in their personal logs by the [relay](relay).
+//! A send is checked, handed to the appender, which writes what has gathered in one transaction, answered
+//! after the commit, and published by the publisher in the order of positions. What a group's log says of
+//! its members is told in their personal logs by the relay.
 
 mod appender;
 mod publisher;
