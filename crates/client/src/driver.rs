@@ -13,7 +13,7 @@ use std::{
     convert::Infallible,
     future::{Future, pending},
     mem,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
@@ -26,7 +26,7 @@ use tokio::{
         oneshot,
     },
     task::JoinHandle,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, error::Elapsed, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +36,7 @@ use crate::{
     profile::{Outgoing, Stored, on_profile},
     sync::{Engine, Output},
 };
-use connect::{Credential, Failure};
+use connect::{Credential, Failure, Opened};
 use online::{End, Online};
 use outbox::Outbox;
 
@@ -127,13 +127,12 @@ async fn run(mut work: Work, status: Arc<Status>) {
         status.set(State::Connecting { error: last_error.clone() });
         let sync = work.engine.as_mut().map(|engine| engine.connect());
         let options = work.options.clone();
-        let attempt = timeout(options.connect_timeout, connect::open(&options, &mut credential, sync));
-        let Some(attempt) = work.meanwhile(Box::pin(attempt)).await else { break None };
+        let Some(attempt) = work.meanwhile(attempt(&options, &mut credential, sync)).await else { break None };
         let failure = match attempt {
             Ok(Ok(opened)) => {
                 status.set(State::Connected);
                 let since = Instant::now();
-                let end = Box::pin(Online::new(&mut work, opened).run()).await;
+                let end = online(&mut work, opened).await;
                 work.outbox.disconnected();
                 if since.elapsed() >= STABLE_AFTER {
                     failures = 0;
@@ -167,7 +166,22 @@ async fn run(mut work: Work, status: Arc<Status>) {
         }
     };
     status.set(State::Stopped { error: stopped_by.clone().map(Arc::new) });
-    work.stop(stopped_by).await;
+    Box::pin(work.stop(stopped_by)).await;
+}
+
+// The task is as large as the largest of its states for as long as it lives. So the states that are large live on the heap,
+// made outside of it, and an idle connection costs what an idle connection needs.
+
+fn attempt<'a>(
+    options: &'a Options,
+    credential: &'a mut Credential,
+    sync: Option<wire::Sync>,
+) -> Pin<Box<impl Future<Output = Result<Result<Opened, Failure>, Elapsed>> + 'a>> {
+    Box::pin(timeout(options.connect_timeout, connect::open(options, credential, sync)))
+}
+
+fn online<'a>(work: &'a mut Work, opened: Opened) -> Pin<Box<impl Future<Output = End> + 'a>> {
+    Box::pin(Online::new(work, opened).run())
 }
 
 impl Work {

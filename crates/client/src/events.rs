@@ -80,7 +80,7 @@ pub(crate) enum Item {
 }
 
 /// The client's events. Take them in a task of their own, or at least do not wait for anything else for long: when
-/// [`BATCHES_MAX`] batches wait here, the client stops reading its connection.
+/// 16 batches wait here, the client stops reading its connection.
 ///
 /// Dropping it means that nobody is interested in entries: positions then stay where they are.
 #[derive(Debug)]

@@ -19,6 +19,10 @@ pub(super) struct Outbox {
     first_waiting: usize,
     under_way: usize,
     window: usize,
+    /// How much of the window may be used: halved when the server refuses for the moment, and growing again by one for each
+    /// windowful of acknowledgements, so that a limited sender does not spend itself on refusals.
+    allowed: usize,
+    acknowledged: usize,
     max: usize,
     timeout: Duration,
     /// The server asked for a pause.
@@ -55,6 +59,8 @@ impl Outbox {
             first_waiting: 0,
             under_way: 0,
             window: options.send_window.clamp(1, SENDS_IN_FLIGHT_MAX),
+            allowed: options.send_window.clamp(1, SENDS_IN_FLIGHT_MAX),
+            acknowledged: 0,
             max: options.outbox_max.max(1),
             timeout: options.send_timeout.unwrap_or_default(),
             paused_until: None,
@@ -93,7 +99,7 @@ impl Outbox {
             return None;
         }
         self.paused_until = None;
-        if self.under_way >= self.window {
+        if self.under_way >= self.allowed {
             return None;
         }
         while self.messages.get(self.first_waiting)?.under_way {
@@ -116,6 +122,11 @@ impl Outbox {
     pub(super) fn acknowledged(&mut self, sequence: u64, sent: wire::Sent) -> Option<Outgoing> {
         let message = self.remove(sequence)?;
         self.failures = 0;
+        self.acknowledged += 1;
+        if self.acknowledged >= self.allowed {
+            self.acknowledged = 0;
+            self.allowed = (self.allowed + 1).min(self.window);
+        }
         if let Some(answer) = message.submission.answer {
             // Whoever sent it may not care.
             let _ = answer.send(Ok(sent));
@@ -133,7 +144,11 @@ impl Outbox {
                 self.settle(sequence, uncertain, Error::Refused(error));
             }
             advice @ (Advice::RetryLater | Advice::RetrySameId) => {
-                self.failures += 1;
+                // Those refused together count once.
+                if self.paused_until.is_none_or(|until| until <= now) {
+                    self.failures += 1;
+                    (self.allowed, self.acknowledged) = ((self.allowed / 2).max(1), 0);
+                }
                 let wait = error.retry_after().unwrap_or_else(|| self.backoff.wait(self.failures));
                 self.paused_until = self.paused_until.max(Some(now + wait));
                 let message = &mut self.messages[index];
