@@ -264,3 +264,76 @@ impl Outbox {
         Some(message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use protocol::{ConversationId, wire::ErrorCode};
+
+    use super::*;
+    use crate::{MemoryProfile, text};
+
+    fn outbox(messages: usize, window: usize) -> Outbox {
+        let server = "tcp://127.0.0.1:1".parse().unwrap();
+        let options = Options { send_window: window, ..Options::new(server, Arc::new(MemoryProfile::default())) };
+        let target = Target::Conversation(ConversationId::new(1));
+        let message = |_| Outgoing { id: EntryId::generate(), target: target.clone(), content: text("x") };
+        Outbox::new((0..messages).map(message).collect(), &options)
+    }
+
+    fn take_all(outbox: &mut Outbox, now: Instant) -> Vec<u64> {
+        std::iter::from_fn(|| outbox.next(now).map(|(sequence, _)| sequence)).collect()
+    }
+
+    fn refuse(outbox: &mut Outbox, sequence: u64, now: Instant) {
+        let error = protocol::Error::new(ErrorCode::RateLimited, "slow down").with_retry_after(Duration::from_secs(1));
+        outbox.refused(sequence, error, now);
+    }
+
+    #[test]
+    fn refused_messages_go_again_in_order_and_the_window_narrows_and_recovers() {
+        let (mut outbox, mut now) = (outbox(100, 8), Instant::now());
+        assert_eq!(take_all(&mut outbox, now), [0, 1, 2, 3, 4, 5, 6, 7]);
+        outbox.acknowledged(1, wire::Sent::default()).unwrap();
+        for refused in [7, 2, 0, 5] {
+            refuse(&mut outbox, refused, now);
+        }
+        assert!(take_all(&mut outbox, now).is_empty(), "the server's pause is kept");
+        now += Duration::from_secs(1);
+        for acknowledged in [3, 4, 6] {
+            outbox.acknowledged(acknowledged, wire::Sent::default()).unwrap();
+        }
+        assert_eq!(take_all(&mut outbox, now), [0, 2, 5, 7], "half of the window");
+        let mut next = vec![0, 2, 5, 7];
+        let mut largest = 0;
+        while !next.is_empty() {
+            largest = largest.max(next.len());
+            for sequence in next {
+                outbox.acknowledged(sequence, wire::Sent::default()).unwrap();
+            }
+            next = take_all(&mut outbox, now);
+        }
+        assert_eq!(largest, 8, "it is as wide as before in the end");
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.take_settled().len(), 100);
+    }
+
+    #[test]
+    fn a_disconnect_puts_everything_back_in_order() {
+        let (mut outbox, now) = (outbox(6, 4), Instant::now());
+        assert_eq!(take_all(&mut outbox, now), [0, 1, 2, 3]);
+        outbox.acknowledged(2, wire::Sent::default()).unwrap();
+        refuse(&mut outbox, 1, now);
+        outbox.disconnected();
+        let mut again = take_all(&mut outbox, now);
+        while let Some(&first) = again.first() {
+            outbox.acknowledged(first, wire::Sent::default()).unwrap();
+            again.remove(0);
+            again.extend(take_all(&mut outbox, now));
+            assert!(again.is_sorted(), "{again:?}");
+        }
+        assert!(outbox.is_empty());
+        assert!(outbox.acknowledged(0, wire::Sent::default()).is_none(), "an answer that comes twice is passed over");
+    }
+}

@@ -54,7 +54,9 @@ impl Model {
             }
         });
         let next_page = if moved.len() > skip + 2 { format!("{until}/{}", skip + 2) } else { String::new() };
-        wire::SyncPage { heads: heads.collect(), next_page, cursor: until.to_string() }
+        // A cursor that a later page bears would skip what happened since the first: it must not be kept.
+        let cursor = if request.page.is_empty() { until } else { self.revisions.len() };
+        wire::SyncPage { heads: heads.collect(), next_page, cursor: cursor.to_string() }
     }
 
     /// At most `room` entries in all pages together.

@@ -127,3 +127,57 @@ pub(crate) fn cause(error: tungstenite::Error) -> Arc<dyn StdError + Send + Sync
         error => Arc::new(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{SinkExt as _, StreamExt as _};
+    use protocol::wire::{Ping, Pong, client_frame, server_frame};
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::tungstenite::{
+        handshake::server::{Request, Response},
+        http::HeaderValue,
+    };
+
+    use super::*;
+    use crate::transport::Socket;
+
+    #[tokio::test]
+    #[allow(clippy::result_large_err, reason = "the library's signature")]
+    async fn frames_go_both_ways_and_the_end_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address: Server = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let count = 2_000;
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let greet = |request: &Request, mut response: Response| {
+                assert_eq!(request.uri().path(), "/ws");
+                assert_eq!(request.headers()["sec-websocket-protocol"], WEBSOCKET_PROTOBUF);
+                let protocol = HeaderValue::from_static(WEBSOCKET_PROTOBUF);
+                response.headers_mut().insert("sec-websocket-protocol", protocol);
+                Ok(response)
+            };
+            let mut stream = tokio_tungstenite::accept_hdr_async(stream, greet).await.unwrap();
+            for request in 1..=count {
+                let Message::Binary(frame) = stream.next().await.unwrap().unwrap() else { panic!() };
+                assert_eq!(ClientFrame::decode(frame).unwrap().request, request);
+                let body = Some(server_frame::Body::Pong(Pong { time_ms: 5 }));
+                let answer = ServerFrame { request, body }.encode_to_vec();
+                stream.feed(Message::Binary(answer.into())).await.unwrap();
+            }
+            stream.close(None).await.unwrap();
+        });
+        let mut socket = Socket::open(&address).await.unwrap();
+        let (mut frames, mut queued) = (Vec::new(), 0);
+        while frames.len() < count as usize {
+            while queued < count && socket.has_room() {
+                queued += 1;
+                let body = Some(client_frame::Body::Ping(Ping {}));
+                socket.queue(&ClientFrame { request: queued, body });
+            }
+            socket.drive(true, &mut frames).await.unwrap();
+        }
+        assert!(frames.iter().map(|frame| frame.request).eq(1..=count));
+        assert!(matches!(socket.drive(true, &mut frames).await, Err(Error::Broken(_))));
+        server.await.unwrap();
+    }
+}
