@@ -102,7 +102,7 @@ pub(crate) fn spawn(
         Box::new(Engine::new(user, &stored.conversations, stored.cursor, patience, entries))
     });
     let outbox = Outbox::new(stored.outgoing, &options);
-    let work = Work { options, user, inputs, outbox, engine, undelivered: Vec::new(), close_by: None };
+    let work = Work { options, user, inputs, outbox, engine, undelivered: Vec::new(), down: None, close_by: None };
     tokio::spawn(run(work, status))
 }
 
@@ -116,21 +116,24 @@ struct Work {
     engine: Option<Box<Engine>>,
     /// Waits for room in the channel.
     undelivered: Vec<Item>,
+    /// Why there is no connection.
+    down: Option<Arc<Error>>,
     /// Closing: the outbox has until then.
     close_by: Option<Instant>,
 }
 
 async fn run(mut work: Work, status: Arc<Status>) {
     let mut credential = Credential::Resume;
-    let (mut failures, mut last_error) = (0u32, None);
+    let mut failures = 0u32;
     let stopped_by = loop {
-        status.set(State::Connecting { error: last_error.clone() });
+        status.set(State::Connecting { error: work.down.clone() });
         let sync = work.engine.as_mut().map(|engine| engine.connect());
         let options = work.options.clone();
         let Some(attempt) = work.meanwhile(attempt(&options, &mut credential, sync)).await else { break None };
         let failure = match attempt {
             Ok(Ok(opened)) => {
                 status.set(State::Connected);
+                work.down = None;
                 let since = Instant::now();
                 let end = online(&mut work, opened).await;
                 work.outbox.disconnected();
@@ -158,8 +161,8 @@ async fn run(mut work: Work, status: Arc<Status>) {
         };
         let retry_in = after.unwrap_or_else(|| options.backoff.wait(failures));
         tracing::debug!(error = &error as &dyn std::error::Error, ?retry_in, "not connected");
-        last_error = Some(Arc::new(error.clone()));
-        status.set(State::Connecting { error: last_error.clone() });
+        work.down = Some(Arc::new(error.clone()));
+        status.set(State::Connecting { error: work.down.clone() });
         work.notify(Event::Disconnected { error, retry_in });
         if work.meanwhile(tokio::time::sleep(retry_in)).await.is_none() {
             break None;
@@ -190,7 +193,7 @@ impl Work {
         let mut other = pin!(other);
         loop {
             let now = Instant::now();
-            self.outbox.expire(now);
+            self.outbox.expire(now, self.down.as_ref());
             self.forget_settled().await;
             self.hand_over();
             if self.is_over(now) {

@@ -290,7 +290,7 @@ impl<'a> Online<'a> {
 
     /// Does what is due by the clock.
     fn tick(&mut self, now: Instant) -> Result<(), Error> {
-        self.work.outbox.expire(now);
+        self.work.outbox.expire(now, None);
         if self.waiting_since.is_some_and(|since| now >= since + self.work.options.silence_timeout) {
             return Err(Error::broken(io::Error::new(io::ErrorKind::TimedOut, "the server is silent")));
         }

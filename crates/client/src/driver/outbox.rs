@@ -4,7 +4,7 @@
 //! leaves unanswered goes out again, in order and with the same ids. A message is *uncertain* from the first try whose
 //! outcome nobody told; then only an answer to a later try can tell that it is not stored.
 
-use std::{collections::VecDeque, mem, time::Duration};
+use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use protocol::{Advice, EntryId, limits::SENDS_IN_FLIGHT_MAX, wire};
 use tokio::time::Instant;
@@ -170,13 +170,13 @@ impl Outbox {
         (self.under_way, self.first_waiting, self.paused_until) = (0, 0, None);
     }
 
-    /// Gives up messages whose time is over.
-    pub(super) fn expire(&mut self, now: Instant) {
+    /// Gives up messages whose time is over; `down` is why there is no connection, if there is none.
+    pub(super) fn expire(&mut self, now: Instant, down: Option<&Arc<Error>>) {
         while let Some(message) = self.messages.iter().find(|message| message.submission.deadline.is_some())
             && message.submission.deadline.is_some_and(|deadline| deadline <= now)
         {
             let unknown = message.uncertain || message.under_way;
-            let source = message.last_error.clone().map(Into::into);
+            let source = message.last_error.clone().map(Arc::new).or_else(|| down.cloned());
             let error = Error::TimedOut { after: self.timeout, source };
             self.settle(message.sequence, unknown, error);
         }
@@ -267,8 +267,6 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use protocol::{ConversationId, wire::ErrorCode};
 
     use super::*;

@@ -165,9 +165,11 @@ async fn a_send_that_is_given_up_tells_honestly_whether_it_may_have_been_stored(
     let options = Options { send_timeout: Some(Duration::from_millis(200)), ..options(&server, profile) };
     let (client, _events) = Client::start(options).unwrap();
     // Nobody has seen it: certainly not stored.
-    let id = EntryId::generate();
-    match fake::soon(client.send(direct(), text("1"), id)).await {
-        Err(SendError::NotStored { error: Error::TimedOut { .. } }) => {}
+    drop(server.accept().await);
+    match fake::soon(client.send(direct(), text("1"), EntryId::generate())).await {
+        Err(SendError::NotStored { error: Error::TimedOut { source: Some(source), .. } }) => {
+            assert!(matches!(*source, Error::Broken(_)), "it tells why there is no connection: {source:?}");
+        }
         other => panic!("{other:?}"),
     }
     let mut peer = server.accept_connected("r1").await;
