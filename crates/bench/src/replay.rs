@@ -61,9 +61,13 @@ pub(crate) async fn run(bench: &mut Bench, args: &ReplayArgs) -> Result<(Report,
     let (mut differences, history_texts) = history?;
     check::devices(&cast, &ledger, &mut differences);
 
-    let span = Span::between(&before, &after);
     let reconnects: u64 = cast.devices.iter().map(|device| device.reconnects()).sum();
     let absences: u64 = cast.devices.iter().map(|device| device.absences()).sum();
+    let mut span = Span::between(&before, &after);
+    if reconnects > absences {
+        // The server has gone meanwhile, and with it the count of its time.
+        span.cpu_seconds = None;
+    }
     let languages: BTreeSet<&str> = dialogues.iter().map(|dialogue| dialogue.language.as_str()).collect();
     let report = Report::new("replay", span, differences.count())
         .with_latencies(recorder.latencies())

@@ -1,0 +1,152 @@
+//! Those who lose their connections, on a runtime of their own that is ended under them.
+//!
+//! A client that is dropped says goodbye, and the server answers: that is not how connections break. When a runtime ends,
+//! its sockets are closed as they are when a process dies.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use client::{Client, Event, MemoryProfile};
+use tokio::{
+    runtime::{self, Runtime},
+    sync::{Semaphore, mpsc},
+    task, time,
+};
+
+use crate::{accounts::Route, drive::Bench};
+
+/// Clients that knock at a time; more would find the listener's backlog full and wait for the kernel's second try, which
+/// says nothing about the server.
+const KNOCKING_MAX: usize = 512;
+/// How often it is looked who is back.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// A runtime takes less than this to end.
+const BREAK_WITHIN: Duration = Duration::from_secs(30);
+
+pub(super) struct Crowd {
+    route: Route,
+    profiles: Vec<Arc<MemoryProfile>>,
+    connected: Arc<AtomicU64>,
+    failures: mpsc::Receiver<anyhow::Error>,
+    runtime: Runtime,
+}
+
+impl Crowd {
+    /// Makes so many accounts and connects them.
+    ///
+    /// # Errors
+    ///
+    /// One cannot be made or connected.
+    pub(super) async fn gather(bench: &Bench, route: &Route, count: usize) -> Result<Self> {
+        let accounts = route.register(count, &bench.progress).await?;
+        let profiles: Vec<_> = accounts.into_iter().map(|account| account.profile).collect();
+        let (connected, failures, runtime) = start(route, &profiles)?;
+        let mut crowd = Self { route: route.clone(), profiles, connected, failures, runtime };
+        let bar = bench.progress.bar("connections", count as u64);
+        let connected = time::timeout(bench.args.patience, crowd.wait(|connected| bar.at(connected))).await;
+        let failure = match connected {
+            Ok(Ok(())) => return Ok(crowd),
+            Ok(Err(failure)) => failure,
+            Err(_) => anyhow!("only {} of {count} clients were connected in time", crowd.back()),
+        };
+        crowd.end().await?;
+        Err(failure)
+    }
+
+    /// How many are connected.
+    pub(super) fn back(&self) -> u64 {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Breaks all connections, and has everyone connect again at once; tells how long the breaking took.
+    ///
+    /// # Errors
+    ///
+    /// There can be no other runtime.
+    pub(super) async fn break_and_connect(&mut self) -> Result<Duration> {
+        let begun = Instant::now();
+        // An empty runtime in its place, for the moment.
+        let broken = std::mem::replace(&mut self.runtime, runtime::Builder::new_current_thread().build()?);
+        end(broken).await?;
+        let took = begun.elapsed();
+        let (connected, failures, runtime) = start(&self.route, &self.profiles)?;
+        (self.connected, self.failures) = (connected, failures);
+        end(std::mem::replace(&mut self.runtime, runtime)).await?;
+        Ok(took)
+    }
+
+    /// Waits until everyone is connected.
+    ///
+    /// # Errors
+    ///
+    /// One never will be.
+    pub(super) async fn wait(&mut self, seen: impl Fn(u64)) -> Result<()> {
+        let mut every = time::interval(LOOK_EVERY);
+        while self.back() < self.profiles.len() as u64 {
+            every.tick().await;
+            seen(self.back());
+            if let Ok(failure) = self.failures.try_recv() {
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends them all.
+    pub(super) async fn end(self) -> Result<()> {
+        end(self.runtime).await
+    }
+}
+
+async fn end(runtime: Runtime) -> Result<()> {
+    task::spawn_blocking(move || runtime.shutdown_timeout(BREAK_WITHIN)).await.context("a runtime did not end")
+}
+
+type Started = (Arc<AtomicU64>, mpsc::Receiver<anyhow::Error>, Runtime);
+
+/// Starts everyone's client, of whom some knock at a time.
+fn start(route: &Route, profiles: &[Arc<MemoryProfile>]) -> Result<Started> {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("bench-crowd")
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    let (connected, knocking) = (Arc::new(AtomicU64::new(0)), Arc::new(Semaphore::new(KNOCKING_MAX)));
+    let (failed, failures) = mpsc::channel(1);
+    for profile in profiles {
+        let (route, profile) = (route.clone(), profile.clone());
+        let (knocking, connected, failed) = (knocking.clone(), connected.clone(), failed.clone());
+        // The runtime owns it, and is ended by `end`.
+        runtime.spawn(async move {
+            if let Err(error) = stay(&route, profile, &knocking, &connected).await {
+                // One failure is enough.
+                let _ = failed.try_send(error);
+            }
+        });
+    }
+    Ok((connected, failures, runtime))
+}
+
+/// Connects, and stays for as long as the runtime lasts.
+async fn stay(route: &Route, profile: Arc<MemoryProfile>, knocking: &Semaphore, connected: &AtomicU64) -> Result<()> {
+    let mut permit = Some(knocking.acquire().await?);
+    let (_client, mut events) = Client::start(route.options(profile))?;
+    while let Some(event) = events.next().await {
+        match event {
+            // The first time: `permit` is let go, so that the next one may knock.
+            Event::Connected { .. } if permit.take().is_some() => {
+                connected.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::SessionEnded { error } => return Err(error.into()),
+            _ => {}
+        }
+    }
+    bail!("a client stopped")
+}
