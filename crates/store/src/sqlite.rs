@@ -14,6 +14,7 @@ mod convert;
 mod failure;
 mod groups;
 mod heads;
+mod log_room;
 mod logs;
 mod members;
 mod messages;

@@ -18,6 +18,8 @@ use std::{
 
 use rusqlite::Connection;
 
+use super::log_room::LogRoom;
+
 /// How long the writer waits for readers of the log before it puts the new beginning off.
 const READERS_WAIT: Duration = Duration::from_millis(50);
 /// How often the thread copies what came while it was copying, before it leaves the rest to the writer.
@@ -46,17 +48,18 @@ pub(super) struct Checkpoints {
     phase: Arc<AtomicU8>,
     wake: SyncSender<()>,
     thread: JoinHandle<()>,
+    room: LogRoom,
 }
 
-/// Starts the thread that copies, with a connection of its own. `pages` is the log's measure.
-pub(super) fn start(connection: Connection, pages: u32) -> io::Result<Checkpoints> {
+/// Starts the thread that copies, with a connection of its own. `pages` is the log's measure, `room` its file.
+pub(super) fn start(connection: Connection, pages: u32, room: LogRoom) -> io::Result<Checkpoints> {
     let phase = Arc::new(AtomicU8::new(IDLE));
     let (wake, woken) = sync_channel(1);
     let copy_phase = phase.clone();
     let thread = thread::Builder::new()
         .name("store-checkpoint".into())
         .spawn(move || run(&connection, &woken, &copy_phase, pages))?;
-    Ok(Checkpoints { pages, due: pages, phase, wake, thread })
+    Ok(Checkpoints { pages, due: pages, phase, wake, thread, room })
 }
 
 impl Checkpoints {
@@ -70,6 +73,7 @@ impl Checkpoints {
 
     /// Does what is due; called by the writer between two transactions.
     pub(super) fn after_commit(&mut self, connection: &Connection) {
+        self.room.keep(LOG_PAGES.get());
         match self.phase.load(Ordering::Acquire) {
             IDLE if LOG_PAGES.get() >= self.due => {
                 self.phase.store(COPYING, Ordering::Release);

@@ -13,7 +13,10 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::mpsc;
 
-use super::{READ_QUEUE_MAX, Running, Shared, SqliteConfig, SqliteStore, WRITE_QUEUE_MAX, checkpoint, readers, writer};
+use super::{
+    READ_QUEUE_MAX, Running, Shared, SqliteConfig, SqliteStore, WRITE_QUEUE_MAX, checkpoint, log_room::LogRoom,
+    readers, writer,
+};
 
 /// The schema's versions; `PRAGMA user_version` tells how many of them a database has seen. One that was released is
 /// never changed.
@@ -92,7 +95,8 @@ pub(super) fn open(config: &SqliteConfig) -> Result<SqliteStore, OpenError> {
 
     let (writes, commands) = mpsc::channel(WRITE_QUEUE_MAX);
     let (reads, jobs) = mpsc::channel(READ_QUEUE_MAX);
-    let checkpoints = checkpoint::start(copying, config.checkpoint_pages).map_err(OpenError::Thread)?;
+    let checkpoints =
+        checkpoint::start(copying, config.checkpoint_pages, LogRoom::open(&path)).map_err(OpenError::Thread)?;
     let jobs = Arc::new(Mutex::new(jobs));
     // If a thread cannot be started, the queues close with this function, and the threads before it end.
     let readers = (0..)
