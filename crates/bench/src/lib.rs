@@ -28,6 +28,7 @@ mod reconnect;
 mod replay;
 mod report;
 mod run;
+mod sampler;
 mod server;
 
 pub use args::{

@@ -18,6 +18,7 @@ use crate::{
     load::{Clock, Texts},
     measure::{Recorder, Span},
     report::{Report, decimal},
+    sampler::Sampler,
 };
 
 /// Messages a second in the chat unless the arguments say otherwise.
@@ -71,8 +72,9 @@ struct Storm {
 }
 
 /// Breaks all connections, and measures how everyone comes back.
-async fn storm(bench: &Bench, crowd: &mut Crowd, clients: u32, recorder: &Recorder) -> Result<Storm> {
+async fn storm(bench: &Bench, crowd: &mut Crowd, clients: u32, recorder: &Arc<Recorder>) -> Result<Storm> {
     let bar = bench.progress.bar("reconnects", u64::from(clients));
+    let sampler = Sampler::start(bench, recorder);
     let before = bench.sample(recorder).await;
     recorder.measure(before.at, u64::MAX);
     let begun = Instant::now();
@@ -81,9 +83,6 @@ async fn storm(bench: &Bench, crowd: &mut Crowd, clients: u32, recorder: &Record
     let seconds = begun.elapsed().as_secs_f64();
     let after = bench.sample(recorder).await;
     recorder.measure(before.at, after.at);
-    Ok(Storm {
-        course: Course { span: Span::between(&before, &after), samples: vec![before, after] },
-        seconds,
-        breaking,
-    })
+    let course = Course { span: Span::between(&before, &after), samples: sampler.stop().await };
+    Ok(Storm { course, seconds, breaking })
 }

@@ -29,6 +29,7 @@ use crate::{
     load::Clock,
     measure::{Recorder, Span},
     report::{Report, decimal},
+    sampler::Sampler,
 };
 
 /// Runs the scenario; returns the report and the differences that were found.
@@ -46,6 +47,7 @@ pub(crate) async fn run(bench: &mut Bench, args: &ReplayArgs) -> Result<(Report,
 
     let recorder = Arc::new(Recorder::new(Clock::start()));
     let mut cast = Cast::gather(bench, &plan, &mut rng, &recorder).await?;
+    let sampler = Sampler::start(bench, &recorder);
     let before = bench.sample(&recorder).await;
     recorder.measure(before.at, u64::MAX);
     let played = play::play(bench, &plan, &dialogues, &cast, &mut rng, &recorder).await;
@@ -56,6 +58,7 @@ pub(crate) async fn run(bench: &mut Bench, args: &ReplayArgs) -> Result<(Report,
     };
     play::settle(bench, &cast, &ledger, &recorder).await;
     let after = bench.sample(&recorder).await;
+    let samples = sampler.stop().await;
     let history = check::history(bench, &cast, &ledger).await;
     cast.end().await?;
     let (mut differences, history_texts) = history?;
@@ -71,7 +74,7 @@ pub(crate) async fn run(bench: &mut Bench, args: &ReplayArgs) -> Result<(Report,
     let languages: BTreeSet<&str> = dialogues.iter().map(|dialogue| dialogue.language.as_str()).collect();
     let report = Report::new("replay", span, differences.count())
         .with_latencies(recorder.latencies())
-        .with_course(recorder.by_second(), vec![before, after])
+        .with_course(recorder.by_second(), samples)
         .with("dialogues", dialogues.len())
         .with("texts", ledger.total())
         .with("languages", languages.len())

@@ -2,7 +2,11 @@
 
 use std::{io::Write as _, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
+use tokio::signal::{
+    ctrl_c,
+    unix::{SignalKind, signal},
+};
 
 use crate::{
     args::{BenchArgs, Scenario},
@@ -32,14 +36,20 @@ pub async fn run(args: BenchArgs) -> Result<ExitCode> {
     let mut bench = Bench { progress: Progress::new(&common), args: common, server, seed };
     bench.progress.say(&format!("mpim bench {}: server {}, seed {seed}", scenario.name(), bench.server.url()));
 
-    let done = run_scenario(&mut bench, &scenario).await;
+    // A server of our own and its data are removed also if the run is interrupted.
+    let mut terminated = signal(SignalKind::terminate())?;
+    let done = tokio::select! {
+        done = run_scenario(&mut bench, &scenario) => done,
+        _ = ctrl_c() => Err(anyhow!("interrupted")),
+        _ = terminated.recv() => Err(anyhow!("terminated")),
+    };
     let Bench { args, server, .. } = bench;
     let ready_after = server.ready_after();
     let stopped = server.stop().await;
     let (mut report, differences) = match (done, stopped) {
         (Ok(done), Ok(())) => done,
         // That the server is gone explains everything else.
-        (_, Err(error)) | (Err(error), Ok(())) => bail!(error),
+        (_, Err(error)) | (Err(error), Ok(())) => return Err(error),
     };
     report = report.with("seed", seed);
     if let Some(ready_after) = ready_after {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use self::child::Child;
-pub(crate) use self::metrics::Usage;
+pub(crate) use self::metrics::{Usage, usage};
 use crate::args::CommonArgs;
 
 /// Memory counts as settled when it changes by less than this within [`SETTLE_FOR`].

@@ -34,7 +34,8 @@ pub(super) struct Crowd {
     profiles: Vec<Arc<MemoryProfile>>,
     connected: Arc<AtomicU64>,
     failures: mpsc::Receiver<anyhow::Error>,
-    runtime: Runtime,
+    // Always there, but while the clients are being broken.
+    runtime: Option<Runtime>,
 }
 
 impl Crowd {
@@ -47,7 +48,7 @@ impl Crowd {
         let accounts = route.register(count, &bench.progress).await?;
         let profiles: Vec<_> = accounts.into_iter().map(|account| account.profile).collect();
         let (connected, failures, runtime) = start(route, &profiles)?;
-        let mut crowd = Self { route: route.clone(), profiles, connected, failures, runtime };
+        let mut crowd = Self { route: route.clone(), profiles, connected, failures, runtime: Some(runtime) };
         let bar = bench.progress.bar("connections", count as u64);
         let connected = time::timeout(bench.args.patience, crowd.wait(|connected| bar.at(connected))).await;
         let failure = match connected {
@@ -71,13 +72,10 @@ impl Crowd {
     /// There can be no other runtime.
     pub(super) async fn break_and_connect(&mut self) -> Result<Duration> {
         let begun = Instant::now();
-        // An empty runtime in its place, for the moment.
-        let broken = std::mem::replace(&mut self.runtime, runtime::Builder::new_current_thread().build()?);
-        end(broken).await?;
+        end(self.runtime.take()).await?;
         let took = begun.elapsed();
         let (connected, failures, runtime) = start(&self.route, &self.profiles)?;
-        (self.connected, self.failures) = (connected, failures);
-        end(std::mem::replace(&mut self.runtime, runtime)).await?;
+        (self.connected, self.failures, self.runtime) = (connected, failures, Some(runtime));
         Ok(took)
     }
 
@@ -99,12 +97,22 @@ impl Crowd {
     }
 
     /// Ends them all.
-    pub(super) async fn end(self) -> Result<()> {
-        end(self.runtime).await
+    pub(super) async fn end(mut self) -> Result<()> {
+        end(self.runtime.take()).await
     }
 }
 
-async fn end(runtime: Runtime) -> Result<()> {
+impl Drop for Crowd {
+    /// When the run is interrupted: a runtime may not be dropped on another one's threads.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn end(runtime: Option<Runtime>) -> Result<()> {
+    let Some(runtime) = runtime else { return Ok(()) };
     task::spawn_blocking(move || runtime.shutdown_timeout(BREAK_WITHIN)).await.context("a runtime did not end")
 }
 

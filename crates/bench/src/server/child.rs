@@ -131,6 +131,8 @@ impl Started {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
+            // Out of the terminal's reach: an interrupt is for this process, which then ends the child.
+            .process_group(0)
             .kill_on_drop(true);
         if passwords == Passwords::Cheap {
             command.envs(CHEAP_PASSWORDS.iter().copied());

@@ -23,7 +23,7 @@ pub(crate) struct Usage {
 }
 
 /// Asks the server at `http://host:port`; nothing if it does not answer or does not tell.
-pub(super) async fn usage(url: &str) -> Option<Usage> {
+pub(crate) async fn usage(url: &str) -> Option<Usage> {
     parse(&metrics(url).await?)
 }
 
