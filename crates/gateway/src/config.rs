@@ -21,6 +21,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How long an HTTP connection lives; a WebSocket connection leaves HTTP with its upgrade.
     pub http_connection_max: Duration,
+    /// How long a user whose connections have all ended may take to come back before being told as gone.
+    pub departure_grace: Duration,
     /// A gateway that drains spreads its clients' reconnects over this time.
     pub drain_reconnect_spread: Duration,
     /// The rates that may change while the gateway runs.
@@ -38,6 +40,7 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
             http_connection_max: Duration::from_secs(600),
+            departure_grace: Duration::from_secs(3),
             drain_reconnect_spread: Duration::from_secs(5),
             limits: Limits::default(),
         }

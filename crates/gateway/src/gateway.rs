@@ -110,7 +110,7 @@ impl Gateway {
             overflows: metrics.slow_consumers.clone(),
         };
         let tasks = (&hub_tasks, &stop_hub);
-        let hub = Hub::start(id, dispatch.clone(), metrics.clone(), limit, subscription, tasks);
+        let hub = Hub::start(id, dispatch.clone(), metrics.clone(), limit, config.departure_grace, subscription, tasks);
         let shared = Arc::new(Shared {
             limits: RwLock::new(config.limits),
             config,

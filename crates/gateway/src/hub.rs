@@ -4,6 +4,7 @@
 //! task, so that they leave in the queue's order.
 
 mod connect;
+mod departures;
 mod groups;
 mod listener;
 mod presence;
@@ -27,7 +28,7 @@ use queue::{Subscription, Topic};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{groups::Group, presence::Watch, routes::Routes, topics::Topics};
+use self::{departures::Departures, groups::Group, presence::Watch, routes::Routes, topics::Topics};
 use crate::{
     dispatch::Dispatch,
     frame::{Encoding, Push},
@@ -66,6 +67,7 @@ pub(crate) struct Hub {
     state: Mutex<State>,
     topics: Topics,
     routes: Routes,
+    departures: Departures,
     /// Arrivals and departures under way.
     tasks: TaskTracker,
 }
@@ -95,12 +97,13 @@ struct User {
 const CONNECTION_COUNT_BITS: u32 = 40;
 
 impl Hub {
-    /// `subscription` is the gateway's ear; the hub's two tasks run on `tasks` until `stop`.
+    /// `subscription` is the gateway's ear; the hub's tasks run on `tasks` until `stop`.
     pub(crate) fn start(
         gateway: GatewayId,
         dispatch: Dispatch,
         metrics: Metrics,
         outbox_limit: outbox::Limit,
+        departure_grace: Duration,
         subscription: Box<dyn Subscription>,
         (tasks, stop): (&TaskTracker, &CancellationToken),
     ) -> Arc<Self> {
@@ -114,9 +117,11 @@ impl Hub {
             state: Mutex::default(),
             topics: Topics::default(),
             routes: Routes::default(),
+            departures: Departures::new(departure_grace),
             tasks: TaskTracker::new(),
         });
         tasks.spawn(listener::Listener::new(hub.clone(), subscription.clone()).run(stop.clone()));
+        tasks.spawn(hub.clone().tell_departures(stop.clone()));
         let topics = hub.clone();
         let stop = stop.clone();
         tasks.spawn(async move { topics.topics.run(&*subscription, topics.dispatch.request_timeout(), stop).await });
@@ -158,7 +163,7 @@ impl Hub {
         }
         self.topics.release(released);
         if let Some(caller) = gone {
-            drop(self.settle_route(caller));
+            self.departures.add(caller);
         }
     }
 
@@ -194,8 +199,11 @@ impl Hub {
         }
     }
 
-    /// Waits until the last departure is told; none may follow.
-    pub(crate) async fn settled(&self) {
+    /// Tells all departures, and waits until that is done; none may follow.
+    pub(crate) async fn settled(self: &Arc<Self>) {
+        for caller in self.departures.take_all() {
+            drop(self.settle_route(caller));
+        }
         self.tasks.close();
         self.tasks.wait().await;
     }

@@ -64,9 +64,7 @@ pub(crate) async fn run<T: Transport>(transport: T, gateway: Arc<Shared>, addres
     let Some(goodbye) = ending.goodbye() else { return };
     // Best effort: a client that does not read learns by the closed connection.
     let last_words = async {
-        if let Some(goodbye) = goodbye {
-            transport.feed(&transport.encoding().encode(&goodbye));
-        }
+        transport.feed(&transport.encoding().encode(&goodbye));
         transport.feed_end(!matches!(ending, Ending::ProtocolError(_)));
         if poll_fn(|context| transport.poll_flush(context)).await.is_ok() {
             poll_fn(|context| transport.poll_close(context)).await;
@@ -83,7 +81,7 @@ pub(crate) async fn run<T: Transport>(transport: T, gateway: Arc<Shared>, addres
 /// Why a session ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Ending {
-    /// The client went.
+    /// The client went; a WebSocket's closing frame is answered by then.
     Gone,
     /// The gateway has no time left.
     Cut,
@@ -96,17 +94,16 @@ enum Ending {
 
 impl Ending {
     /// The last frame for the client; `None` if there is nobody to talk to.
-    fn goodbye(&self) -> Option<Option<ServerFrame>> {
+    fn goodbye(&self) -> Option<ServerFrame> {
         let (reason, message, after) = match self {
-            Self::Cut => return None,
-            Self::Gone => return Some(None),
+            Self::Gone | Self::Cut => return None,
             Self::SlowConsumer => (GoodbyeReason::GoodbyeSlowConsumer, "you read too slowly: reconnect and resume", 0),
             Self::Silent => (GoodbyeReason::GoodbyeSilent, "nothing was heard from you for too long", 0),
             Self::SessionEnded => (GoodbyeReason::GoodbyeSessionEnded, "the session was ended", 0),
             Self::Draining(after) => (GoodbyeReason::GoodbyeDraining, "this gateway stops", after.as_millis()),
             Self::ProtocolError(why) => (GoodbyeReason::GoodbyeProtocolError, why.as_str(), 0),
         };
-        Some(Some(frame::goodbye(reason, message, u32::try_from(after).unwrap_or(u32::MAX))))
+        Some(frame::goodbye(reason, message, u32::try_from(after).unwrap_or(u32::MAX)))
     }
 }
 

@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Facts waiting at most; further keys are dropped, as each is only of small use.
 const PENDING_MAX: usize = 100_000;
+/// Facts in one write; messages that wait for the store go in between.
+const WRITE_MAX: usize = 100;
 /// How long to wait after a write failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -34,6 +36,19 @@ impl<K: Copy + Eq + Hash> Noted<K> {
         }
     }
 
+    fn take(&self) -> Vec<(K, i64)> {
+        let mut pending = self.pending.lock();
+        let taken: Vec<_> = pending.iter().map(|(key, seen_ms)| (*key, *seen_ms)).take(WRITE_MAX).collect();
+        for (key, _) in &taken {
+            pending.remove(key);
+        }
+        if pending.is_empty() {
+            // A storm's worth of room is not kept.
+            *pending = HashMap::new();
+        }
+        taken
+    }
+
     /// Writes until `stop`, then what is left.
     pub(crate) async fn run<R>(self: Arc<Self>, stop: CancellationToken, write: impl Fn(Vec<(K, i64)>) -> R)
     where
@@ -41,10 +56,9 @@ impl<K: Copy + Eq + Hash> Noted<K> {
     {
         loop {
             let stopping = stop.is_cancelled();
-            let seen: Vec<_> = self.pending.lock().drain().collect();
-            if !seen.is_empty()
-                && let Err(error) = write(seen.clone()).await
-            {
+            let seen = self.take();
+            let is_empty = seen.is_empty();
+            if !is_empty && let Err(error) = write(seen.clone()).await {
                 tracing::warn!(%error, "could not note when users were last seen");
                 if stopping {
                     return;
@@ -56,6 +70,9 @@ impl<K: Copy + Eq + Hash> Noted<K> {
                     () = tokio::time::sleep(RETRY) => {}
                     () = stop.cancelled() => {}
                 }
+                continue;
+            }
+            if !is_empty {
                 continue;
             }
             if stopping {

@@ -52,7 +52,7 @@ pub(super) fn unlimited() -> Config {
         sends_per_user: Rate::UNLIMITED,
         accounts_per_address: Rate::UNLIMITED,
     };
-    Config { limits, ..Config::default() }
+    Config { limits, departure_grace: Duration::ZERO, ..Config::default() }
 }
 
 pub(super) struct Bed {

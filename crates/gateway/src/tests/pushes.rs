@@ -220,6 +220,19 @@ async fn a_user_arrives_with_the_first_connection_and_leaves_with_the_last() {
     assert_eq!(bed.fake.state.lock().routes, ["+7", "-7"]);
 }
 
+#[tokio::test]
+async fn a_user_who_is_back_within_the_grace_was_never_gone() {
+    let bed = Bed::with(Config { departure_grace: Duration::from_secs(3_600), ..unlimited() }).await;
+    drop(bed.connected(7).await);
+    eventually("no connection", || bed.figure("mpim_gateway_connections") == 0).await;
+    let back = bed.connected(7).await;
+    assert_eq!(bed.fake.state.lock().routes, ["+7"]);
+    drop(back);
+    let fake = bed.fake.clone();
+    bed.gateway.drain(Duration::from_secs(5)).await;
+    assert_eq!(fake.state.lock().routes, ["+7", "-7"], "a gateway that stops tells all departures");
+}
+
 /// The promise: however a user's connections come and go, the route told last is the right one.
 #[tokio::test]
 async fn routes_end_up_right_when_connections_come_and_go_at_once() {

@@ -24,6 +24,7 @@ impl Config {
             handshake_timeout: gateway.handshake_timeout,
             request_timeout: gateway.request_timeout,
             http_connection_max: gateway.http_connection_max,
+            departure_grace: gateway.departure_grace,
             drain_reconnect_spread: gateway.drain_reconnect_spread,
             limits: self.limits(),
         }

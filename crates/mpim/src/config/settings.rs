@@ -154,6 +154,8 @@ settings! {
         request_timeout: Duration = seconds(1..=3_600), 10;
         /// How long an HTTP connection lives; WebSocket and TCP connections live on.
         http_connection_max: Duration = seconds(1..=DAY), 600;
+        /// How long a user may be without a connection before others see them gone.
+        departure_grace: Duration = seconds(0..=3_600), 3;
         /// Clients of a gateway that stops reconnect spread over this time.
         drain_reconnect_spread: Duration = seconds(0..=3_600), 5;
     }
