@@ -18,7 +18,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, Limits, Metrics, accept, dispatch::Dispatch, http::Http, hub::Hub, outbox, rate::Buckets, session::too_many,
+    Config, Limits, Metrics, accept, closer::Closer, dispatch::Dispatch, http::Http, hub::Hub, outbox, rate::Buckets,
+    session::too_many,
 };
 
 /// A gateway could not start.
@@ -27,9 +28,9 @@ pub enum Error {
     /// The message queue did not take the gateway in.
     #[error(transparent)]
     Queue(#[from] queue::Error),
-    /// The listening socket failed.
-    #[error("the listening socket failed: {0}")]
-    Listener(#[from] io::Error),
+    /// The listening socket failed, or the system gives no thread.
+    #[error("the system refused: {0}")]
+    System(#[from] io::Error),
 }
 
 /// What all connections of a gateway share.
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) draining: CancellationToken,
     /// No time left: whatever is open is dropped.
     pub(crate) cut: CancellationToken,
+    pub(crate) closer: Closer,
     limits: RwLock<Limits>,
     sends: Buckets<UserId>,
     account_requests: Buckets<IpAddr>,
@@ -87,7 +89,7 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// The queue did not open the gateway's subscription, or the listener has no address.
+    /// The queue did not open the gateway's subscription, the listener has no address, or the system gives no thread.
     #[expect(clippy::too_many_arguments, reason = "each is a part of another crate, given once, by the assembly")]
     pub async fn start(
         config: Config,
@@ -120,6 +122,7 @@ impl Gateway {
             http: Http::new(exposition, ready),
             draining: CancellationToken::new(),
             cut: CancellationToken::new(),
+            closer: Closer::start()?,
             sends: Buckets::new(),
             account_requests: Buckets::new(),
         });

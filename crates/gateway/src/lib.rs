@@ -11,6 +11,7 @@
 //! It does not retry, store, or decide who may do what: services do.
 
 mod accept;
+mod closer;
 mod config;
 mod dispatch;
 mod frame;

@@ -58,23 +58,26 @@ pub(crate) fn accepted_heartbeat(asked_ms: u32) -> Duration {
 }
 
 /// Serves a connection until it ends, in whichever way.
-pub(crate) async fn run<T: Transport>(transport: T, gateway: Arc<Shared>, address: IpAddr) {
-    let cut = gateway.cut.clone();
-    let (mut transport, ending) = Session::new(transport, gateway, address).serve().await;
-    let Some(goodbye) = ending.goodbye() else { return };
-    // Best effort: a client that does not read learns by the closed connection.
-    let last_words = async {
-        transport.feed(&transport.encoding().encode(&goodbye));
-        transport.feed_end(!matches!(ending, Ending::ProtocolError(_)));
-        if poll_fn(|context| transport.poll_flush(context)).await.is_ok() {
-            poll_fn(|context| transport.poll_close(context)).await;
+pub(crate) async fn run<T: Transport + 'static>(transport: T, gateway: Arc<Shared>, address: IpAddr) {
+    let (mut transport, ending) = Session::new(transport, gateway.clone(), address).serve().await;
+    if let Some(goodbye) = ending.goodbye() {
+        let is_proper = !matches!(ending, Ending::ProtocolError(_));
+        tokio::select! {
+            said = timeout(CLOSE_TIMEOUT, say_goodbye(&mut transport, &goodbye, is_proper)) => if said.is_err() {
+                tracing::debug!(%address, "the client did not take its last frames");
+            },
+            () = gateway.cut.cancelled() => {}
         }
-    };
-    tokio::select! {
-        said = timeout(CLOSE_TIMEOUT, last_words) => if said.is_err() {
-            tracing::debug!(%address, "the client did not take its last frames");
-        },
-        () = cut.cancelled() => {}
+    }
+    gateway.closer.close(transport);
+}
+
+/// Best effort: a client that does not read learns by the closed connection.
+async fn say_goodbye(transport: &mut impl Transport, goodbye: &ServerFrame, is_proper: bool) {
+    transport.feed(&transport.encoding().encode(goodbye));
+    transport.feed_end(is_proper);
+    if poll_fn(|context| transport.poll_flush(context)).await.is_ok() {
+        poll_fn(|context| transport.poll_close(context)).await;
     }
 }
 
