@@ -46,6 +46,8 @@ use crate::{
 const FRAMES_PER_TURN: usize = 256;
 /// Bytes fed and not yet written from which on nothing more is read from the client, nor taken from its outbox.
 const UNWRITTEN_BYTES_MAX: usize = 64 * 1024;
+/// How long a connection may be nobody's.
+const CONNECT_WITHIN: Duration = Duration::from_secs(60);
 /// How long a client may take to read its last frames and to close its end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -146,7 +148,7 @@ impl<T: Transport> Session<T> {
             standing: Standing::New,
             ending: None,
             bucket: Bucket::default(),
-            watchdog: Watchdog::new(HEARTBEAT_DEFAULT, gateway.config.write_timeout),
+            watchdog: Watchdog::new(CONNECT_WITHIN, HEARTBEAT_DEFAULT, gateway.config.write_timeout),
             address,
             gateway,
             membership,
@@ -248,7 +250,8 @@ impl<T: Transport> Session<T> {
             Finished::Connected { request, result } => match result {
                 Ok((caller, connected)) => {
                     self.standing = Standing::Connected(caller);
-                    self.watchdog.allow_silence(Duration::from_millis(connected.heartbeat_ms.into()));
+                    self.transport.allow_large_frames();
+                    self.watchdog.connected(Duration::from_millis(connected.heartbeat_ms.into()));
                     self.answer(request, Ok(Answer::Connected(connected)));
                 }
                 Err(error) => {

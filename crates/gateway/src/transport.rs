@@ -48,6 +48,9 @@ pub(crate) trait Transport: Send + Unpin {
     /// Whether any byte came since the last call.
     fn heard(&mut self) -> bool;
 
+    /// Takes frames as large as the protocol allows from now on, and not only what a client says before it is known.
+    fn allow_large_frames(&mut self);
+
     /// Buffers one encoded frame for the next flush.
     fn feed(&mut self, frame: &[u8]);
 

@@ -23,6 +23,9 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::config::Config;
 
+/// The least time for the services and the store to end.
+const REST_MIN: Duration = Duration::from_secs(5);
+
 /// The running system. To be ended with [`stop`](Self::stop); dropped or killed instead, it loses nothing acknowledged.
 pub struct Embedded {
     gateway: Gateway,
@@ -124,13 +127,18 @@ impl Embedded {
     }
 
     /// Stops accepting, tells clients to come back later, finishes what was accepted, closes the store. Clients have
-    /// `grace` to take what is theirs.
+    /// `grace` to take what is theirs, and the rest as long again; what is not done then is left as a kill would leave it.
     pub async fn stop(self, grace: Duration) {
         self.gateway.drain(grace).await;
-        self.presence.stop().await;
-        self.user.stop().await;
-        self.message.stop().await;
-        self.store.close().await;
+        let rest = async {
+            self.presence.stop().await;
+            self.user.stop().await;
+            self.message.stop().await;
+            self.store.close().await;
+        };
+        if tokio::time::timeout(grace.max(REST_MIN), rest).await.is_err() {
+            tracing::warn!("stopped before everything was written; what was acknowledged is");
+        }
     }
 }
 

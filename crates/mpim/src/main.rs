@@ -3,7 +3,7 @@
 use std::{fmt::Display, io::Write as _, process::ExitCode};
 
 use clap::Parser;
-use mpim::commands::Command;
+use mpim::commands::{Command, client::harmless};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,7 +35,9 @@ fn main() -> ExitCode {
 
 /// One line on standard error; that nobody reads it changes nothing.
 fn fail(error: impl Display, code: ExitCode) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "mpim: {error}");
+    // It may hold what a server or another user wrote.
+    let error: Vec<String> = error.to_string().lines().map(harmless).collect();
+    let _ = writeln!(std::io::stderr(), "mpim: {}", error.join("\n"));
     code
 }
 

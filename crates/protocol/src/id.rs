@@ -114,12 +114,6 @@ impl EntryId {
     pub const fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
-
-    /// The id of the entry in a user's personal log that tells of an entry elsewhere. Different from this one, as
-    /// the user may be the sender of both; the same each time, so that telling again tells once.
-    pub fn in_personal_log(self) -> Self {
-        Self(Uuid::from_u128(self.0.as_u128() ^ 1))
-    }
 }
 
 impl fmt::Display for EntryId {
@@ -221,7 +215,6 @@ mod tests {
     fn entry_ids_are_read_and_written_as_uuids() {
         let id: EntryId = "0193A5B0-7c11-7d2e-8f00-000000000001".parse().unwrap();
         assert_eq!(id.to_string(), "0193a5b0-7c11-7d2e-8f00-000000000001");
-        assert_ne!(id.in_personal_log(), id);
         for wrong in ["", "1", "00000000-0000-0000-0000-000000000000", "天气"] {
             assert!(wrong.parse::<EntryId>().is_err(), "{wrong}");
         }

@@ -8,6 +8,8 @@ pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 pub const CONTENT_BYTES_MAX: usize = TEXT_BYTES_MAX + 4 * 1024;
 /// One frame from a client, encoded. Even a text of control characters, each escaped in JSON by six, fits.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 512 * 1024;
+/// One frame on a connection that is not connected yet, encoded.
+pub const FIRST_FRAMES_BYTES_MAX: usize = 16 * 1024;
 /// One frame from a server, encoded in protobuf; in JSON it can take several times as much. A page of entries stays below [`PAGE_BYTES_MAX`] plus one entry.
 pub const SERVER_FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Entries in one answer, all pages together, in bytes of content.

@@ -150,6 +150,9 @@ impl GroupService for Service {
             created_ms: self.clock.now_ms(),
         };
         let group = self.store.create(group).await?;
+        if group.title != title || group.join_policy != join_policy {
+            return Err(Error::new(ErrorCode::IdReused, "id: used before to make another group"));
+        }
         let mut enter = vec![MemberRole { user: creator.get(), role: Role::Owner.into() }];
         enter.extend(members(&others));
         let created = Kind::GroupCreated(wire::GroupCreated { title, members: others });

@@ -46,12 +46,24 @@ pub struct Config {
     pub passwords: PasswordConfig,
     /// Lifetime of an access token.
     pub access_token_ttl: Duration,
-    /// Lifetime of a refresh token, so of a session that is not used.
+    /// How long a session, and its refresh token, live without being used.
     pub refresh_token_ttl: Duration,
     /// Lifetime of a resume token.
     pub resume_token_ttl: Duration,
     /// How long a user's name may be cached.
     pub info_ttl: Duration,
+}
+
+impl Config {
+    /// How long a token of a session that has ended may be about.
+    fn tokens_live(&self) -> Duration {
+        self.resume_token_ttl().max(self.access_token_ttl)
+    }
+
+    /// No device is away longer than a session lives unused.
+    fn resume_token_ttl(&self) -> Duration {
+        self.resume_token_ttl.min(self.refresh_token_ttl)
+    }
 }
 
 /// The user service, in this process.
@@ -116,17 +128,21 @@ impl Service {
         let passwords = Passwords::start(&config.passwords)?;
         let ended = Ended::default();
         let now_ms = clock.now_ms();
-        let over_ms = now_ms + ms(config.resume_token_ttl.max(config.access_token_ttl));
+        let over_ms = now_ms + ms(config.tokens_live());
         for session in store.sessions_ended_since(2 * now_ms - over_ms).await? {
             ended.add(session, now_ms, over_ms);
         }
         let seen = Noted::new();
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn({
-            let store = Arc::clone(&store);
-            Arc::clone(&seen).run(stop.clone(), move |seen| note_seen(Arc::clone(&store), seen))
+            let (store, lifetime_ms) = (Arc::clone(&store), ms(config.refresh_token_ttl));
+            let write = move |seen| {
+                let store = Arc::clone(&store);
+                async move { store.touch_sessions(seen, lifetime_ms).await }
+            };
+            Arc::clone(&seen).run(stop.clone(), write)
         });
-        tasks.spawn(forget_expired(Arc::clone(&store), clock.clone(), stop.clone()));
+        tasks.spawn(forget_expired(Arc::clone(&store), clock.clone(), config.tokens_live(), stop.clone()));
         let lookup = |prefix| Lookup::new(Arc::clone(&cache), LookupConfig::new(prefix, config.info_ttl));
         let service = Self {
             by_id: lookup("user"),
@@ -177,17 +193,18 @@ impl Service {
     async fn account(&self, name: &str, password: String) -> Result<Account> {
         let name: UserName = name.parse().map_err(|_| wrong_credentials())?;
         let (name_key, now_ms) = (name.key(), self.clock.now_ms());
-        self.failed.check(&name_key, now_ms)?;
         check_length(&password)?;
+        // Counted before it is known whether it fails, as many may be tried at once.
+        self.failed.attempt(&name_key, now_ms)?;
         let account = self.store.account_by_name(name_key.clone()).await?;
         let hash = account.as_ref().map(|account| account.password_hash.as_str());
         let right = self.passwords.verify(password, hash).await?;
         match account {
-            Some(account) if right => Ok(account),
-            _ => {
-                self.failed.note(&name_key, now_ms);
-                Err(wrong_credentials())
+            Some(account) if right => {
+                self.failed.forget(&name_key);
+                Ok(account)
             }
+            _ => Err(wrong_credentials()),
         }
     }
 
@@ -216,13 +233,12 @@ impl Service {
     /// Makes an ended session's tokens useless, closes its connections, and tells the user's other devices.
     async fn ended(&self, call: &Call, user: UserId, session: SessionId) {
         let now_ms = self.clock.now_ms();
-        let longest = self.config.resume_token_ttl.max(self.config.access_token_ttl);
-        self.ended.add(session, now_ms, now_ms + ms(longest));
+        self.ended.add(session, now_ms, now_ms + ms(self.config.tokens_live()));
         self.tell(call, user, Kind::SessionEnded(wire::SessionEnded { session: session.get() })).await;
         let mut pushes = Pushes::default();
         pushes.add_for_users(&[user], 0, What::EndedSession(session.get()));
         if let Err(error) = pushes.publish(self.queue.as_ref(), 1).await {
-            tracing::warn!(%error, %session, "connections of an ended session live until their heartbeat");
+            tracing::warn!(%error, %session, "connections of an ended session were not told to close");
         }
     }
 
@@ -327,7 +343,7 @@ impl UserService for Service {
     async fn connect(&self, _call: &Call, request: Token) -> Result<ConnectIdentity> {
         let (claims, identity) = self.identify(&[Purpose::Resume, Purpose::Access], &request.token)?;
         self.note_seen(claims.session);
-        let resume_expires_ms = self.clock.now_ms() + ms(self.config.resume_token_ttl);
+        let resume_expires_ms = self.clock.now_ms() + ms(self.config.resume_token_ttl());
         let resume_token = self.tokens.issue(Purpose::Resume, &Claims { expires_ms: resume_expires_ms, ..claims })?;
         Ok(ConnectIdentity { identity: Some(identity), resume_token, resume_expires_ms })
     }
@@ -338,11 +354,11 @@ impl UserService for Service {
         check_length(&request.old_password)?;
         let account = self.store.account(user).await?.ok_or_else(|| Error::not_found("the account"))?;
         let guesses = format!("change:{user}");
-        self.failed.check(&guesses, self.clock.now_ms())?;
+        self.failed.attempt(&guesses, self.clock.now_ms())?;
         if !self.passwords.verify(request.old_password, Some(&account.password_hash)).await? {
-            self.failed.note(&guesses, self.clock.now_ms());
             return Err(Error::new(ErrorCode::Forbidden, "old_password: wrong"));
         }
+        self.failed.forget(&guesses);
         let hash = self.passwords.hash(request.new_password).await?;
         let now_ms = self.clock.now_ms();
         let ended = self.store.change_password(user, account.password_hash, hash, session, now_ms).await?;
@@ -432,21 +448,16 @@ fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
 }
 
-async fn note_seen(store: Arc<dyn Users>, seen: Vec<(SessionId, i64)>) -> store::Result<()> {
-    for (session, seen_ms) in seen {
-        store.touch_session(session, seen_ms).await?;
-    }
-    Ok(())
-}
-
-async fn forget_expired(store: Arc<dyn Users>, clock: Clock, stop: CancellationToken) {
+/// Removes what is over. An ended session is kept for as long as its tokens might be presented: a restart reads from it
+/// that they are worth nothing.
+async fn forget_expired(store: Arc<dyn Users>, clock: Clock, tokens_live: Duration, stop: CancellationToken) {
     loop {
+        if let Err(error) = store.forget_expired(clock.now_ms() - ms(tokens_live)).await {
+            tracing::warn!(%error, "sessions that are over were not removed");
+        }
         tokio::select! {
             () = tokio::time::sleep(FORGET_EVERY) => {}
             () = stop.cancelled() => return,
-        }
-        if let Err(error) = store.forget_expired(clock.now_ms()).await {
-            tracing::warn!(%error, "sessions that are over were not removed");
         }
     }
 }

@@ -388,6 +388,38 @@ async fn a_changed_password_ends_the_other_sessions_and_a_revoked_one_cannot_res
     assert_eq!(sessions.iter().filter(|session| session.current).count(), 1);
 }
 
+/// What is removed when it is over must not be missed while tokens of it are about.
+#[tokio::test]
+async fn a_revoked_session_stays_revoked_when_what_is_over_is_removed() {
+    let system = System::start().await;
+    let (phone, lost) = (system.register("alice").await, {
+        let request = wire::LogIn { name: "alice".into(), password: "password".into(), device: "lost".into() };
+        system.user.log_in(&nobody(), request).await.unwrap()
+    });
+    let resume = system.user.connect(&nobody(), Token { token: lost.access_token.clone() }).await.unwrap().resume_token;
+    system.user.revoke_session(&by(&phone), wire::RevokeSession { session: lost.id }).await.unwrap();
+    // Each start removes what is over.
+    system.clock.shift(1_000);
+    let system = system.restart().await.restart().await;
+    let token = Token { token: resume };
+    assert_eq!(code_of(system.user.connect(&nobody(), token)).await, ErrorCode::SessionEnded);
+}
+
+/// Many may be tried at once; a right one in between helps nobody but its owner.
+#[tokio::test]
+async fn passwords_guessed_at_once_are_limited_as_if_one_after_the_other() {
+    let system = System::start().await;
+    system.register("alice").await;
+    let guess = |_| {
+        let request = wire::LogIn { name: "alice".into(), password: "a wrong guess".into(), device: String::new() };
+        let user = system.user.clone();
+        async move { code_of(user.log_in(&nobody(), request)).await }
+    };
+    let codes = futures_util::future::join_all((0..15).map(guess)).await;
+    assert_eq!(codes.iter().filter(|code| **code == ErrorCode::WrongCredentials).count(), 10);
+    assert_eq!(codes.iter().filter(|code| **code == ErrorCode::RateLimited).count(), 5);
+}
+
 #[tokio::test]
 async fn a_read_position_moves_forward_only_and_the_peer_hears_of_it() {
     let system = System::start().await;

@@ -50,7 +50,8 @@ macro_rules! contract_suite {
                 what_is_over_is_not_live_and_refreshes_nothing,
                 only_its_user_ends_a_session_and_once,
                 ended_sessions_are_told_until_forgotten,
-                use_of_a_session_is_noted_forward_only;
+                use_of_a_session_is_noted_forward_only,
+                use_prolongs_a_session_and_its_unused_token;
             groups:
                 a_request_makes_one_group_for_good,
                 groups_are_found_by_id;
@@ -67,7 +68,7 @@ macro_rules! contract_suite {
             direct:
                 two_users_who_open_at_once_get_one_conversation,
                 one_may_talk_to_oneself,
-                peers_are_those_with_a_direct_conversation;
+                peers_are_those_who_wrote_or_read_in_a_direct_conversation;
             membership:
                 members_enter_and_exit_with_the_entry,
                 a_refused_entry_makes_no_group_and_no_member,

@@ -21,8 +21,8 @@ pub mod sqlite;
 pub use error::{Error, Result};
 pub use groups::{Group, Groups, NewGroup};
 pub use messages::{
-    Appended, Audience, Effect, HeadRow, Headed, Membership, Messages, NewEntry, Page, PageRequest, ReadMark, Refused,
-    Revision,
+    Appended, Audience, ENTRY_BYTES, Effect, HeadRow, Headed, Membership, Messages, NewEntry, Page, PageRequest,
+    ReadMark, Refused, Revision,
 };
 pub use presence::LastSeen;
 pub use users::{Account, NewAccount, NewSession, Rotation, SessionRow, TokenHash, Users};

@@ -136,6 +136,9 @@ pub enum Headed {
     Before(u64),
 }
 
+/// What an entry counts in a page beside its content, in bytes: about what it takes in an answer.
+pub const ENTRY_BYTES: usize = 100;
+
 /// Entries of a log, ascending.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Page {
@@ -180,7 +183,7 @@ pub trait Messages: Send + Sync + 'static {
     async fn open_direct(&self, a: UserId, b: UserId, new: ConversationId) -> Result<ConversationId>;
 
     /// Reads pages of logs that `reader` is a member of (an owner, if personal); for others `None`. Together they hold
-    /// at most `bytes_max` of content, and at least one entry if there is any; the first page without room is cut there,
+    /// at most `bytes_max` of content and [`ENTRY_BYTES`] each, and at least one entry if there is any; the first page without room is cut there,
     /// those after it hold no entries.
     async fn read_pages(&self, reader: UserId, pages: Vec<PageRequest>, bytes_max: usize) -> Result<Vec<Option<Page>>>;
 
@@ -220,7 +223,7 @@ pub trait Messages: Send + Sync + 'static {
     /// Those of `users` who are members.
     async fn filter_members(&self, conversation: ConversationId, users: Vec<UserId>) -> Result<Vec<UserId>>;
 
-    /// Those of `users` with whom `user` has a direct conversation.
+    /// Those of `users` who have written or read in a direct conversation with `user`: to be spoken to makes nobody a peer.
     async fn filter_peers(&self, user: UserId, users: Vec<UserId>) -> Result<Vec<UserId>>;
 
     /// Effects not yet settled, oldest first.

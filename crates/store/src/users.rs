@@ -107,10 +107,10 @@ pub trait Users: Send + Sync + 'static {
     /// The user's live sessions, oldest first (`current` is not set). Live are those not ended whose refresh token is not over.
     async fn sessions(&self, user: UserId, now_ms: i64) -> Result<Vec<SessionInfo>>;
 
-    /// Notes that a session was in use.
-    async fn touch_session(&self, session: SessionId, seen_ms: i64) -> Result<()>;
+    /// Notes when sessions were in use, and that each lives, with its unused refresh token, for `lifetime_ms` from then.
+    async fn touch_sessions(&self, seen: Vec<(SessionId, i64)>, lifetime_ms: i64) -> Result<()>;
 
-    /// Ends a session of the user and all its tokens; `false` if there is no such live session.
+    /// Ends a session of the user and all its tokens; `false` if there is none, or it has ended before.
     async fn end_session(&self, user: UserId, session: SessionId, now_ms: i64) -> Result<bool>;
 
     /// Replaces the password hash and ends all sessions but `keep`; returns those ended. `None` if the hash is no longer `old_hash`.

@@ -160,6 +160,10 @@ impl Listener {
                     // Without the queue there is nothing to hear; the frame says what there is to read.
                     let _ = self.hub.topics.heard(topics).await;
                 }
+                // Told on the way of its own as well; either may be lost.
+                Some(content::Kind::SessionEnded(ended)) => {
+                    self.hub.end_session(*user, SessionId::new(ended.session));
+                }
                 Some(content::Kind::GroupExited(exited)) => self.hub.doubt_group(*user, GroupId::new(exited.group)),
                 _ => {}
             }

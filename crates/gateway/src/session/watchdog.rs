@@ -16,7 +16,7 @@ const PROGRESS_BYTES: u64 = 16 * 1024;
 /// What is amiss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alarm {
-    /// Nothing was heard for twice the heartbeat.
+    /// Nothing was heard for twice the heartbeat, or nobody connected in time.
     Silent,
     /// The client does not read.
     Stuck,
@@ -25,6 +25,8 @@ pub(super) enum Alarm {
 pub(super) struct Watchdog {
     heartbeat: Duration,
     heard_at: Instant,
+    /// `None` once the connection is somebody's.
+    connect_by: Option<Instant>,
     write_timeout: Duration,
     stall: Option<Stall>,
     /// Set to the next deadline or to an earlier moment: moving a deadline back moves no timer.
@@ -38,13 +40,16 @@ struct Stall {
 }
 
 impl Watchdog {
-    pub(super) fn new(heartbeat: Duration, write_timeout: Duration) -> Self {
+    pub(super) fn new(connect_within: Duration, heartbeat: Duration, write_timeout: Duration) -> Self {
         let now = Instant::now();
-        let timer = Box::pin(sleep_until(now + heartbeat * 2));
-        Self { heartbeat, heard_at: now, write_timeout, stall: None, timer }
+        let connect_by = now + connect_within;
+        let timer = Box::pin(sleep_until(connect_by));
+        Self { heartbeat, heard_at: now, connect_by: Some(connect_by), write_timeout, stall: None, timer }
     }
 
-    pub(super) fn allow_silence(&mut self, heartbeat: Duration) {
+    /// The connection is somebody's, who may be silent for twice this time.
+    pub(super) fn connected(&mut self, heartbeat: Duration) {
+        self.connect_by = None;
         self.heartbeat = heartbeat;
     }
 
@@ -65,6 +70,7 @@ impl Watchdog {
 
     fn deadline(&self) -> (Instant, Alarm) {
         let silent_at = self.heard_at + self.heartbeat * 2;
+        let silent_at = self.connect_by.map_or(silent_at, |connect_by| connect_by.min(silent_at));
         match &self.stall {
             Some(stall) if stall.since + self.write_timeout < silent_at => {
                 (stall.since + self.write_timeout, Alarm::Stuck)

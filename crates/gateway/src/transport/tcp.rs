@@ -7,7 +7,10 @@ use std::{
 
 use bytes::{Buf as _, BytesMut};
 use prost::encoding::encode_varint;
-use protocol::{TCP_PREFACE, limits::CLIENT_FRAME_BYTES_MAX};
+use protocol::{
+    TCP_PREFACE,
+    limits::{CLIENT_FRAME_BYTES_MAX, FIRST_FRAMES_BYTES_MAX},
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Progress, Received, Transport, decode, stream::Stream};
@@ -18,6 +21,7 @@ use crate::frame::Encoding;
 pub(crate) struct Tcp<S> {
     stream: Stream<S>,
     preface_seen: bool,
+    frame_bytes_max: usize,
 }
 
 /// Bytes of the longest length prefix that is within the limit, and then some.
@@ -25,7 +29,11 @@ const LENGTH_BYTES_MAX: usize = 5;
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Tcp<S> {
     pub(crate) fn new(socket: S) -> Self {
-        Self { stream: Stream::new(socket, BytesMut::new()), preface_seen: false }
+        Self {
+            stream: Stream::new(socket, BytesMut::new()),
+            preface_seen: false,
+            frame_bytes_max: FIRST_FRAMES_BYTES_MAX,
+        }
     }
 
     /// What the bytes at hand hold, if they are enough.
@@ -42,7 +50,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Tcp<S> {
             incoming.advance(known);
             self.preface_seen = true;
         }
-        let (length, prefix) = match length(&self.stream.incoming) {
+        let (length, prefix) = match length(&self.stream.incoming, self.frame_bytes_max) {
             Ok(known) => known?,
             Err(why) => return Some(Received::Garbage(why)),
         };
@@ -54,12 +62,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Tcp<S> {
 }
 
 /// The length of the next frame and of its prefix, once all of the prefix is there.
-fn length(bytes: &[u8]) -> Result<Option<(usize, usize)>, String> {
+fn length(bytes: &[u8], max: usize) -> Result<Option<(usize, usize)>, String> {
     let mut length = 0u64;
     for (i, byte) in bytes.iter().take(LENGTH_BYTES_MAX).enumerate() {
         length |= u64::from(byte & 0x7f) << (7 * i);
-        if length > CLIENT_FRAME_BYTES_MAX as u64 {
-            return Err(format!("a frame of {length} bytes or more, allowed are {CLIENT_FRAME_BYTES_MAX}"));
+        if length > max as u64 {
+            return Err(format!("a frame of {length} bytes or more, allowed are {max}"));
         }
         if byte & 0x80 == 0 {
             return Ok(Some((usize::try_from(length).expect("at most the limit"), i + 1)));
@@ -86,6 +94,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Transport for Tcp<S> {
 
     fn heard(&mut self) -> bool {
         self.stream.heard()
+    }
+
+    fn allow_large_frames(&mut self) {
+        self.frame_bytes_max = CLIENT_FRAME_BYTES_MAX;
     }
 
     fn feed(&mut self, frame: &[u8]) {
@@ -162,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_the_protocol_is_garbage_before_it_takes_memory() {
         let mut oversized = TCP_PREFACE.to_vec();
-        encode_varint(CLIENT_FRAME_BYTES_MAX as u64 + 1, &mut oversized);
+        encode_varint(FIRST_FRAMES_BYTES_MAX as u64 + 1, &mut oversized);
         for bytes in [
             b"MOVE / HTTP/1.1".to_vec(),
             oversized,

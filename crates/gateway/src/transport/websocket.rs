@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
-use protocol::limits::CLIENT_FRAME_BYTES_MAX;
+use protocol::limits::{CLIENT_FRAME_BYTES_MAX, FIRST_FRAMES_BYTES_MAX};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Progress, Received, Transport, decode, parse, stream::Stream};
@@ -34,6 +34,7 @@ pub(crate) struct WebSocket<S> {
     /// The message under way, if it comes in fragments.
     fragments: Option<BytesMut>,
     end_fed: bool,
+    frame_bytes_max: usize,
 }
 
 /// A frame's head.
@@ -49,7 +50,13 @@ struct Head {
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> WebSocket<S> {
     /// `incoming` is what came after the handshake already.
     pub(crate) fn new(socket: S, incoming: BytesMut, encoding: Encoding) -> Self {
-        Self { stream: Stream::new(socket, incoming), encoding, fragments: None, end_fed: false }
+        Self {
+            stream: Stream::new(socket, incoming),
+            encoding,
+            fragments: None,
+            end_fed: false,
+            frame_bytes_max: FIRST_FRAMES_BYTES_MAX,
+        }
     }
 
     /// What the bytes at hand hold, if they are enough.
@@ -103,8 +110,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> WebSocket<S> {
             _ => return Err("not a WebSocket frame that may come here".into()),
         }
         let size = self.fragments.as_ref().map_or(0, BytesMut::len) + head.payload;
-        if size > CLIENT_FRAME_BYTES_MAX {
-            return Err(format!("a frame of {size} bytes or more, allowed are {CLIENT_FRAME_BYTES_MAX}"));
+        if size > self.frame_bytes_max {
+            return Err(format!("a frame of {size} bytes or more, allowed are {} now", self.frame_bytes_max));
         }
         Ok(())
     }
@@ -201,6 +208,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Transport for WebSocket<S> {
 
     fn heard(&mut self) -> bool {
         self.stream.heard()
+    }
+
+    fn allow_large_frames(&mut self) {
+        self.frame_bytes_max = CLIENT_FRAME_BYTES_MAX;
     }
 
     fn feed(&mut self, frame: &[u8]) {

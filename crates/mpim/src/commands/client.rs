@@ -16,6 +16,7 @@ use clap::{Args, Subcommand};
 
 use connection::Place;
 use print::Printer;
+pub use print::harmless;
 
 /// Chat from a terminal or a script.
 ///

@@ -1,6 +1,7 @@
 //! `mpim up`: everything in one process.
 
 use std::{
+    convert::Infallible,
     io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -10,7 +11,7 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 use crate::{
@@ -47,21 +48,27 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let embedded = Embedded::start(&config, Parts::default(), listener).await?;
     let address = embedded.gateway().local_addr();
     ready(address);
+    let mut signals = Signals::new()?;
     let signal = tokio::select! {
-        signal = stop_signal() => signal?,
-        error = follow(args.config.as_deref(), &config, &embedded, &logging) => return Err(error),
+        signal = signals.next() => signal,
+        never = follow(args.config.as_deref(), &config, &embedded, &logging) => match never {},
     };
-    tracing::info!(signal, "stopping");
-    embedded.stop(config.server.shutdown_grace).await;
-    Ok(())
+    tracing::info!(signal, "stopping; a second signal ends at once");
+    tokio::select! {
+        () = embedded.stop(config.server.shutdown_grace) => Ok(()),
+        signal = signals.next() => anyhow::bail!("{signal} while stopping: ended at once; what was acknowledged is stored"),
+    }
 }
 
-/// Follows the configuration's file, and puts what may change into effect. Ends only if it cannot.
-async fn follow(path: Option<&Path>, config: &Config, embedded: &Embedded, logging: &Logging) -> anyhow::Error {
+/// Follows the configuration's file, and puts what may change into effect.
+async fn follow(path: Option<&Path>, config: &Config, embedded: &Embedded, logging: &Logging) -> Infallible {
     let Some(path) = path else { return std::future::pending().await };
     let mut follower = match Follower::start(path, super::environment(), config.clone()) {
         Ok(follower) => follower,
-        Err(error) => return anyhow::Error::new(error).context(format!("cannot follow {}", path.display())),
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "changes of the configuration will not be noticed");
+            return std::future::pending().await;
+        }
     };
     loop {
         let changed = follower.changed().await;
@@ -86,12 +93,23 @@ fn ready(address: SocketAddr) {
     let _ = writeln!(stdout, "ready http://{address}").and_then(|()| stdout.flush());
 }
 
-async fn stop_signal() -> anyhow::Result<&'static str> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// What tells the process to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// A connection is an open file: takes as many as the system lets this process have.

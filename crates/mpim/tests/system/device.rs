@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use client::{Client, ConversationId, EntryId, Event, MemoryProfile, Options, Profile, Server, UserId, wire};
+use client::{
+    Client, ConversationId, EntryId, Event, MemoryProfile, Options, Profile, Server, UserId,
+    wire::{self, content::Kind},
+};
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -15,8 +18,16 @@ pub struct Seen {
     pub position: u64,
     pub id: EntryId,
     pub sender: UserId,
-    /// `None`: not a text.
-    pub text: Option<String>,
+    pub kind: Kind,
+}
+
+impl Seen {
+    pub fn text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Text(text) => Some(&text.body),
+            _ => None,
+        }
+    }
 }
 
 /// All that a device has seen, from position 1 on.
@@ -84,7 +95,7 @@ impl Device {
             position: entry.position,
             id: entry.id.parse().unwrap(),
             sender: UserId::new(entry.sender),
-            text: entry.content.as_ref().unwrap().text(),
+            kind: entry.content.as_ref().unwrap().view().unwrap().kind.unwrap(),
         };
         let mut logs = self.logs.lock();
         let log = logs.entry(conversation).or_default();

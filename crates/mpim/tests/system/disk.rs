@@ -110,6 +110,7 @@ async fn a_full_disk_refuses_sends_honestly_and_recovers() {
     stored.push("after".to_owned());
     assert_eq!(chat.until_it_recovers(refused, "after").await, stored.len() as u64);
     assert_eq!(chat.texts().await, stored);
+    integrity(&disk);
     assert!(process.terminate().await);
 }
 

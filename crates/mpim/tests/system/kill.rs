@@ -79,12 +79,16 @@ async fn acknowledged_messages_survive_twenty_kills() {
         .unwrap();
     let group = ConversationId::new(group.id);
 
+    // Who is in which conversation, by user.
+    let mut members: HashMap<ConversationId, HashSet<usize>> = HashMap::from([(group, (0..USERS).collect())]);
     let sent = Arc::new(Mutex::new(Sent::default()));
     let (mut senders, stop) = (JoinSet::new(), CancellationToken::new());
     for (number, sender) in online.iter().enumerate() {
         let mut conversations = vec![group];
-        let peer = users[(number / 2 + 1) % USERS];
-        conversations.push(ConversationId::new(sender.client.open_direct_with(peer).await.unwrap().id));
+        let peer = (number / 2 + 1) % USERS;
+        let direct = ConversationId::new(sender.client.open_direct_with(users[peer]).await.unwrap().id);
+        members.insert(direct, HashSet::from([number / 2, peer]));
+        conversations.push(direct);
         // Two clients without an ear send for the same session: one patient, one that gives up early.
         for send_timeout in [None, Some(Duration::from_millis(60))] {
             let options = Options::new(server.clone(), sender.device.profile.clone());
@@ -120,11 +124,12 @@ async fn acknowledged_messages_survive_twenty_kills() {
     assert!(acknowledged.len() > KILLS * USERS, "the load was real");
 
     let last = last_positions(&acknowledged);
+    assert_eq!(last.len(), members.len(), "every conversation was written to");
     for (number, device) in devices.iter().enumerate() {
-        let concerned: Vec<_> = last.iter().filter(|(id, _)| concerns(**id, group, &devices, number)).collect();
+        let mine: Vec<_> = last.iter().filter(|(id, _)| members[id].contains(&(number / 2))).collect();
         device
             .until("every acknowledged message", |logs| {
-                concerned.iter().all(|(id, last)| logs.get(id).is_some_and(|log| log.len() as u64 >= **last))
+                mine.iter().all(|(id, last)| logs.get(id).is_some_and(|log| log.len() as u64 >= **last))
             })
             .await;
     }
@@ -132,16 +137,20 @@ async fn acknowledged_messages_survive_twenty_kills() {
     let seen = histories.iter().flat_map(|logs| logs.values().flatten());
     assert!(!seen.into_iter().any(|seen| sent.not_stored.contains(&seen.id)), "certainly not stored");
     for (id, (conversation, position)) in &acknowledged {
-        for logs in histories.iter().filter(|logs| logs.contains_key(conversation)) {
-            let log = &logs[conversation];
-            assert_eq!(log[*position as usize - 1].id, *id, "at its place");
-            assert_eq!(log.iter().filter(|seen| seen.id == *id).count(), 1, "once");
+        for (number, logs) in histories.iter().enumerate() {
+            let log = logs.get(conversation).map_or(&[][..], Vec::as_slice);
+            let times = log.iter().filter(|seen| seen.id == *id).count();
+            let is_member = members[conversation].contains(&(number / 2));
+            assert_eq!(times, usize::from(is_member), "once at every device of a member, and nowhere else");
+            if is_member {
+                assert_eq!(log[*position as usize - 1].id, *id, "at its place");
+            }
         }
     }
-    for logs in &histories {
-        for (id, log) in logs.iter().filter(|(id, _)| **id == group) {
-            assert_eq!(Some(log), histories[0].get(id), "the same for everyone");
-        }
+    for (conversation, users) in &members {
+        let mut logs = users.iter().flat_map(|user| [&histories[2 * user], &histories[2 * user + 1]]);
+        let first = &logs.next().unwrap()[conversation];
+        assert!(logs.all(|logs| &logs[conversation] == first), "the same for everyone");
     }
     for online in online {
         online.go_offline().await;
@@ -155,9 +164,4 @@ fn last_positions(acknowledged: &HashMap<EntryId, (ConversationId, u64)>) -> Has
         *known = (*position).max(*known);
     }
     last
-}
-
-/// Whether a device's user is in a conversation: the group, or one that its user writes to or hears of.
-fn concerns(id: ConversationId, group: ConversationId, devices: &[Device], number: usize) -> bool {
-    id == group || devices[number].logs().contains_key(&id)
 }

@@ -1,10 +1,10 @@
 //! Random operations by random users on random devices, compared with a model after every run.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry};
 
 use client::{
     ConversationId, EntryId, GroupId, Target, UserId,
-    wire::{self, JoinPolicy},
+    wire::{self, JoinPolicy, content::Kind},
 };
 use mpim::embedded::Parts;
 use proptest::{
@@ -14,7 +14,7 @@ use proptest::{
 };
 
 use crate::{
-    device::{Device, Online, Seen},
+    device::{Device, Logs, Online, Seen},
     in_process::InProcess,
 };
 
@@ -98,6 +98,8 @@ fn operation() -> impl Strategy<Value = Operation> {
 struct Model {
     logs: BTreeMap<ConversationId, Log>,
     groups: Vec<ConversationId>,
+    /// What each user's personal log has to tell of groups, in order.
+    affairs: HashMap<UserId, Vec<Kind>>,
     /// Every text that was stored: what a retry sends again.
     messages: Vec<(usize, ConversationId, EntryId, String, u64)>,
 }
@@ -111,6 +113,24 @@ struct Log {
     left: HashMap<UserId, u64>,
 }
 
+impl Model {
+    fn enter(&mut self, group: ConversationId, user: UserId) {
+        if self.logs.get_mut(&group).unwrap().enter(user) {
+            let entered = Kind::GroupEntered(wire::GroupEntered { group: group.get() });
+            self.affairs.entry(user).or_default().push(entered);
+        }
+    }
+
+    fn leave(&mut self, group: ConversationId, user: UserId, id: EntryId) {
+        let log = self.logs.get_mut(&group).unwrap();
+        let position = log.append(user, id, None);
+        log.members.remove(&user);
+        log.left.insert(user, position);
+        let exited = Kind::GroupExited(wire::GroupExited { group: group.get() });
+        self.affairs.entry(user).or_default().push(exited);
+    }
+}
+
 impl Log {
     fn append(&mut self, sender: UserId, id: EntryId, text: Option<String>) -> u64 {
         self.entries.push((sender, id, text));
@@ -121,10 +141,17 @@ impl Log {
         position
     }
 
-    fn enter(&mut self, user: UserId) {
+    /// Whether the user was no member before.
+    fn enter(&mut self, user: UserId) -> bool {
         let position = self.entries.len() as u64;
-        self.members.entry(user).or_insert(position);
         self.left.remove(&user);
+        match self.members.entry(user) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(member) => {
+                member.insert(position);
+                true
+            }
+        }
     }
 
     /// Unread by a recount.
@@ -252,10 +279,9 @@ impl Run {
         let members: Vec<_> = members.into_iter().map(|member| self.users[member]).collect();
         let group = client.create_group("group", &members, JoinPolicy::Open, id).await.unwrap();
         let group = ConversationId::new(group.id);
-        let log = self.model.logs.entry(group).or_default();
-        log.append(user, id, None);
+        self.model.logs.entry(group).or_default().append(user, id, None);
         for member in members.into_iter().chain([user]) {
-            log.enter(member);
+            self.model.enter(group, member);
         }
         self.model.groups.push(group);
     }
@@ -275,7 +301,7 @@ impl Run {
         } else {
             outcome.unwrap();
             log.append(user, id, None);
-            log.enter(invited);
+            self.model.enter(group, invited);
         }
     }
 
@@ -287,7 +313,7 @@ impl Run {
         let log = self.model.logs.get_mut(&group).unwrap();
         if !log.members.contains_key(&user) {
             log.append(user, id, None);
-            log.enter(user);
+            self.model.enter(group, user);
         }
     }
 
@@ -296,12 +322,9 @@ impl Run {
         let Some(group) = self.group(group) else { return };
         let id = EntryId::generate();
         let outcome = client.leave_group(GroupId::new(group.get()), id).await;
-        let log = self.model.logs.get_mut(&group).unwrap();
-        if log.members.contains_key(&user) {
+        if self.model.logs[&group].members.contains_key(&user) {
             outcome.unwrap();
-            let position = log.append(user, id, None);
-            log.members.remove(&user);
-            log.left.insert(user, position);
+            self.model.leave(group, user, id);
         } else {
             outcome.expect_err("not a member");
         }
@@ -312,12 +335,16 @@ impl Run {
         for device in 0..DEVICES {
             let (client, user) = self.on(device);
             let logs = &self.model.logs;
-            let complete = |seen: &crate::device::Logs| {
+            let affairs = self.model.affairs.get(&user).map_or(&[][..], Vec::as_slice);
+            let personal = user.personal_log();
+            let complete = |seen: &Logs| {
                 let mine = logs.iter().filter(|(_, log)| log.members.contains_key(&user) && !log.entries.is_empty());
                 mine.into_iter().all(|(id, log)| seen.get(id).is_some_and(|seen| seen.len() >= log.entries.len()))
+                    && seen.get(&personal).is_some_and(|log| groups_told(log).count() >= affairs.len())
             };
             self.devices[device].until("every log of its user", complete).await;
             let seen = self.devices[device].logs();
+            assert!(groups_told(&seen[&personal]).eq(affairs), "device {device}: {:?}", seen[&personal]);
             for (id, log) in logs {
                 let seen = seen.get(id).map_or(&[][..], Vec::as_slice);
                 let end = if log.members.contains_key(&user) { Some(log.entries.len()) } else { None };
@@ -325,8 +352,7 @@ impl Run {
                 let end = end.or(log.left.get(&user).map(|left| *left as usize)).unwrap_or(0);
                 assert!(seen.len() <= end, "device {device} saw {} of {end} entries of {id}", seen.len());
                 for (seen, (sender, id, text)) in seen.iter().zip(&log.entries) {
-                    let Seen { sender: seen_sender, id: seen_id, text: seen_text, .. } = seen;
-                    assert_eq!((seen_sender, seen_id, seen_text), (sender, id, text));
+                    assert_eq!((&seen.sender, &seen.id, seen.text()), (sender, id, text.as_deref()));
                 }
             }
             if device % DEVICES_PER_USER == 0 {
@@ -352,6 +378,9 @@ impl Run {
             assert_eq!(head.last_position, log.entries.len() as u64);
             assert_eq!(head.read_position, log.members[&user], "read position in {id}");
             assert_eq!(head.unread, log.unread(user), "unread in {id}");
+            if let Some(peer) = head.conversation.unwrap().peer {
+                assert_eq!(head.peer_read_position, log.members[&UserId::new(peer.id)], "the peer's in {id}");
+            }
         }
         assert!(heads.is_empty(), "{heads:?}");
     }
@@ -362,6 +391,11 @@ impl Run {
         }
         self.system.unwrap().stop().await;
     }
+}
+
+/// What a personal log tells of groups.
+fn groups_told(log: &[Seen]) -> impl Iterator<Item = &Kind> {
+    log.iter().map(|seen| &seen.kind).filter(|kind| matches!(kind, Kind::GroupEntered(_) | Kind::GroupExited(_)))
 }
 
 proptest! {

@@ -55,7 +55,7 @@ async fn devices_converge_whatever_happens_to_pushes() {
         let mine = [group, directs[number / 2], directs[(number / 2 + USERS - 1) % USERS]];
         device
             .until("complete logs", |logs| {
-                let count = |id| logs.get(id).into_iter().flatten().filter(|seen| seen.text.is_some()).count();
+                let count = |id| logs.get(id).into_iter().flatten().filter(|seen| seen.text().is_some()).count();
                 count(&mine[0]) == devices.len() * MESSAGES && mine[1..].iter().all(|id| count(id) == 2 * MESSAGES)
             })
             .await;

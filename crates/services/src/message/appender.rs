@@ -200,6 +200,8 @@ impl Task {
             Ok(outcomes) => self.answer(jobs, entries, outcomes),
             Err(error) => {
                 self.metrics.failed.inc();
+                // Perhaps it was stored, with effects to be told.
+                self.members_moved.notify_one();
                 tracing::error!(%error, entries = entries.len(), "a transaction failed");
                 let error = Error::from(error);
                 for (job, count) in jobs {
@@ -225,7 +227,8 @@ impl Task {
                     if !appended.duplicate {
                         self.metrics.appended.inc();
                     }
-                    if !appended.entered.is_empty() || !appended.exited.is_empty() {
+                    // Also after a duplicate: the process that stored it may have been killed before it told anybody.
+                    if entry.membership.is_some() {
                         self.members_moved.notify_one();
                     }
                     push_entry(&mut pushes, job.origin, entry, appended);

@@ -1,13 +1,12 @@
 //! Tells in personal logs what a group's log says of its members.
 //!
 //! No transaction spans two logs. So a change of members leaves its effects behind, in its own transaction, and this task
-//! appends them to the personal logs, each with an id that depends only on the change: told again after a crash, it is
+//! appends them to the personal logs, each with the id that the effect was given: told again after a crash, it is
 //! told once. Appending one settles it in the same transaction.
 
 use std::{sync::Arc, time::Duration};
 
 use api::Call;
-use futures_util::future::join_all;
 use store::{Effect, Messages, NewEntry};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -48,8 +47,8 @@ async fn tell(store: &dyn Messages, appender: &Appender) -> protocol::Result<usi
     let effects = store.effects(EFFECTS_MAX).await?;
     let told = effects.len();
     let call = Call { caller: None, origin: None, address: None, deadline: Instant::now() + TIMEOUT };
-    let appends = effects.into_iter().map(|effect| appender.append(&call, vec![entry(effect)]));
-    for result in join_all(appends).await.into_iter().flatten() {
+    // In one transaction: told all or not at all, so always in their order.
+    for result in appender.append(&call, effects.into_iter().map(entry).collect()).await {
         result?;
     }
     Ok(told)

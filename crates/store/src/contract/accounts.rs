@@ -72,13 +72,17 @@ pub async fn a_password_is_changed_only_from_the_hash_it_had(store: Arc<dyn Stor
     let other = scene.session(NOW_MS);
     scene.store.create_session(alice, other.clone(), 10).await.unwrap();
     let over = scene.session(NOW_MS - 5_000_000);
-    scene.store.create_session(alice, over, 10).await.unwrap();
+    scene.store.create_session(alice, over.clone(), 10).await.unwrap();
     let bob = scene.user("bob").await;
 
     let change = |old: &str| scene.store.change_password(alice, old.into(), "new".into(), keep, NOW_MS + 1);
     assert_eq!(change("not the hash").await.unwrap(), None);
     assert_eq!(scene.store.sessions(alice, NOW_MS).await.unwrap().len(), 2);
-    assert_eq!(change("hash of alice").await.unwrap(), Some(vec![other.id]));
+    assert_eq!(
+        change("hash of alice").await.unwrap(),
+        Some(vec![other.id, over.id]),
+        "whether their time is over or not"
+    );
     assert_eq!(change("hash of alice").await.unwrap(), None);
     assert_eq!(scene.store.account(alice).await.unwrap().unwrap().password_hash, "new");
     let live: Vec<_> = scene.store.sessions(alice, NOW_MS + 2).await.unwrap();

@@ -8,7 +8,7 @@ use super::{
     Store,
     scene::{Scene, text},
 };
-use crate::{Headed, Page, PageRequest};
+use crate::{ENTRY_BYTES, Headed, Page, PageRequest};
 
 async fn page(scene: &Scene, reader: UserId, conversation: ConversationId, from: Headed, limit: u32) -> Vec<u64> {
     let request = PageRequest { conversation, from, limit };
@@ -54,7 +54,7 @@ pub async fn pages_hold_no_more_bytes_than_asked_for_but_one_entry(store: Arc<dy
     let [a, b] = scene.users().await;
     let (first, second, empty) = (scene.direct(a, b).await, scene.direct(a, a).await, scene.direct(b, b).await);
     let body = "x".repeat(100);
-    let bytes = text(&body).len();
+    let bytes = ENTRY_BYTES + text(&body).len();
     for _ in 0..5 {
         scene.say(first, a, &body).await;
         scene.say(second, a, &body).await;

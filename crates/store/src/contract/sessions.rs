@@ -114,10 +114,10 @@ pub async fn what_is_over_is_not_live_and_refreshes_nothing(store: Arc<dyn Store
     assert_eq!(live(&scene, alice, end).await, []);
     let late = scene.store.rotate_refresh(session.refresh, [1; 16], token(1_002), end + 100, end).await.unwrap();
     assert_eq!(late, Rotation::Expired);
-    assert!(!scene.store.end_session(alice, session.id, end).await.unwrap());
     let in_time = scene.store.rotate_refresh(session.refresh, [1; 16], token(1_003), end + 100, end - 1).await.unwrap();
     assert!(matches!(in_time, Rotation::Rotated(_)));
     assert_eq!(live(&scene, alice, end + 99).await, [session.id]);
+    assert!(scene.store.end_session(alice, session.id, end + 200).await.unwrap(), "it can be ended all the same");
 }
 
 /// Ending is for the session's user, and tells whether there was something to end.
@@ -162,7 +162,22 @@ pub async fn use_of_a_session_is_noted_forward_only(store: Arc<dyn Store>) {
     let scene = Scene::new(store);
     let (alice, session) = alice(&scene).await;
     for (seen_ms, expected) in [(NOW_MS + 50, NOW_MS + 50), (NOW_MS + 20, NOW_MS + 50), (NOW_MS + 60, NOW_MS + 60)] {
-        scene.store.touch_session(session.id, seen_ms).await.unwrap();
+        scene.store.touch_sessions(vec![(session.id, seen_ms)], 0).await.unwrap();
         assert_eq!(scene.store.sessions(alice, NOW_MS).await.unwrap()[0].seen_ms, expected);
     }
+}
+
+/// A device that is used every day stays logged in, and its session can be ended for as long.
+pub async fn use_prolongs_a_session_and_its_unused_token(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    let (alice, session) = alice(&scene).await;
+    let late = NOW_MS + 3 * TOKEN_MS;
+    scene.store.touch_sessions(vec![(session.id, late - 1)], TOKEN_MS).await.unwrap();
+    scene.store.forget_expired(late).await.unwrap();
+    assert_eq!(live(&scene, alice, late).await, [session.id]);
+    let exchange = scene.store.rotate_refresh(session.refresh, [1; 16], token(2_001), late + TOKEN_MS, late).await;
+    assert!(matches!(exchange.unwrap(), Rotation::Rotated(_)));
+    assert!(scene.store.end_session(alice, session.id, late + 9 * TOKEN_MS).await.unwrap());
+    scene.store.touch_sessions(vec![(session.id, late + 10 * TOKEN_MS)], TOKEN_MS).await.unwrap();
+    assert_eq!(live(&scene, alice, late).await, []);
 }

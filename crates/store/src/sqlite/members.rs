@@ -4,10 +4,10 @@ use protocol::{
     ConversationId, GroupId, UserId,
     wire::{ConversationKind, Role},
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::{
-    append::{FIND_DIRECT, pair, users},
+    append::{pair, users},
     convert::{self, bound, column},
     writer::Writer,
 };
@@ -68,10 +68,15 @@ pub(super) fn page(
 }
 
 pub(super) fn filter_peers(connection: &Connection, user: UserId, users: Vec<UserId>) -> rusqlite::Result<Vec<UserId>> {
-    let mut find = connection.prepare_cached(FIND_DIRECT)?;
+    // Writing moves one's read position, and so does reading.
+    let mut find = connection.prepare_cached(
+        "SELECT 1 FROM conversations JOIN members ON conversation = id AND user = ?3
+         WHERE user_a = ?1 AND user_b = ?2 AND (read_position > 0 OR user_a = user_b)",
+    )?;
     let mut peers = Vec::new();
     for peer in users {
-        if find.query_row(pair(user, peer), |_| Ok(())).optional()?.is_some() {
+        let [a, b] = pair(user, peer);
+        if find.exists([a, b, column(peer.get())])? {
             peers.push(peer);
         }
     }

@@ -78,6 +78,7 @@ pub enum OpenError {
 pub(super) fn open(config: &SqliteConfig) -> Result<SqliteStore, OpenError> {
     let lock = lock(&config.dir)?;
     let path = config.dir.join("mpim.db");
+    make_private(&path)?;
     let database = |source| OpenError::Database { path: path.clone(), source };
     let mut main =
         connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE).map_err(database)?;
@@ -130,6 +131,21 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: dir.into() }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Makes the database's file if it is not there, readable by its owner only; SQLite makes the others like it.
+fn make_private(path: &Path) -> Result<(), OpenError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+            Err(OpenError::NotWritable { path: path.into() })
+        }
+        Err(source) => Err(OpenError::Directory { dir: path.parent().unwrap_or(path).into(), source }),
     }
 }
 

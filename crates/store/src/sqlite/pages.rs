@@ -4,7 +4,7 @@ use protocol::wire::Entry;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::convert::{self, ENTRY_COLUMNS, bound, column};
-use crate::{Headed, Page, PageRequest};
+use crate::{ENTRY_BYTES, Headed, Page, PageRequest};
 
 /// Reads a page, as far as `room` bytes of content reach. At the end of the room it is cut, and no room is left. If
 /// `at_least_one`, the first entry is read even if it has no room.
@@ -27,7 +27,7 @@ pub(super) fn read(
     let mut rows = statement.query(params![conversation, bound(position), request.limit])?;
     while let Some(row) = rows.next()? {
         let entry = convert::entry(row)?;
-        let bytes = convert::content_bytes(&entry);
+        let bytes = ENTRY_BYTES + convert::content_bytes(&entry);
         if bytes > *room && !(at_least_one && entries.is_empty()) {
             *room = 0;
             break;
@@ -56,7 +56,7 @@ pub(super) fn last(
     let mut rows = statement.query(params![conversation, i64::MAX, limit])?;
     while let Some(row) = rows.next()? {
         let entry = convert::entry(row)?;
-        let Some(left) = room.checked_sub(convert::content_bytes(&entry)) else {
+        let Some(left) = room.checked_sub(ENTRY_BYTES + convert::content_bytes(&entry)) else {
             *room = 0;
             break;
         };

@@ -137,7 +137,27 @@ impl Writer<'_> {
         .optional()
     }
 
-    /// Ends the user's live sessions but one; returns those ended.
+    /// Notes when sessions were in use.
+    pub(super) fn touch_sessions(&mut self, seen: &[(SessionId, i64)], lifetime_ms: i64) -> rusqlite::Result<()> {
+        for (session, seen_ms) in seen {
+            let (session, expires_ms) = (column(session.get()), seen_ms.saturating_add(lifetime_ms));
+            let is_live = self
+                .prepared(
+                    "UPDATE sessions SET seen_ms = max(seen_ms, ?2), refresh_expires_ms = max(refresh_expires_ms, ?3)
+                     WHERE id = ?1 AND ended_ms IS NULL",
+                )?
+                .execute([session, *seen_ms, expires_ms])?;
+            if is_live > 0 {
+                self.prepared(
+                    "UPDATE refresh_tokens SET expires_ms = max(expires_ms, ?2) WHERE session = ?1 AND used_by IS NULL",
+                )?
+                .execute([session, expires_ms])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the user's sessions but one; returns those ended.
     pub(super) fn end_sessions_but(
         &mut self,
         user: UserId,
@@ -145,8 +165,7 @@ impl Writer<'_> {
         now_ms: i64,
     ) -> rusqlite::Result<Vec<SessionId>> {
         self.prepared(
-            "UPDATE sessions SET ended_ms = ?3
-             WHERE user = ?1 AND id <> ?2 AND ended_ms IS NULL AND refresh_expires_ms > ?3 RETURNING id",
+            "UPDATE sessions SET ended_ms = ?3 WHERE user = ?1 AND id <> ?2 AND ended_ms IS NULL RETURNING id",
         )?
         .query_map([column(user.get()), column(keep.get()), now_ms], |row| convert::number(row, 0).map(SessionId::new))?
         .collect()

@@ -66,23 +66,14 @@ impl Users for SqliteStore {
         self.read(move |connection| sessions::live(connection, user, now_ms)).await
     }
 
-    async fn touch_session(&self, session: SessionId, seen_ms: i64) -> Result<()> {
-        self.write(move |writer| {
-            writer
-                .prepared("UPDATE sessions SET seen_ms = ?2 WHERE id = ?1 AND seen_ms < ?2 AND ended_ms IS NULL")?
-                .execute([column(session.get()), seen_ms])?;
-            Ok(())
-        })
-        .await
+    async fn touch_sessions(&self, seen: Vec<(SessionId, i64)>, lifetime_ms: i64) -> Result<()> {
+        self.write(move |writer| writer.touch_sessions(&seen, lifetime_ms)).await
     }
 
     async fn end_session(&self, user: UserId, session: SessionId, now_ms: i64) -> Result<bool> {
         self.write(move |writer| {
             let ended = writer
-                .prepared(
-                    "UPDATE sessions SET ended_ms = ?3
-                     WHERE id = ?1 AND user = ?2 AND ended_ms IS NULL AND refresh_expires_ms > ?3",
-                )?
+                .prepared("UPDATE sessions SET ended_ms = ?3 WHERE id = ?1 AND user = ?2 AND ended_ms IS NULL")?
                 .execute([column(session.get()), column(user.get()), now_ms])?;
             Ok(ended > 0)
         })

@@ -40,6 +40,7 @@ async fn received(encoding: Encoding, bytes: &[u8]) -> Received {
     let (mut client, server) = tokio::io::duplex(1_024 * 1_024);
     client.write_all(bytes).await.unwrap();
     let mut websocket = WebSocket::new(server, BytesMut::new(), encoding);
+    websocket.allow_large_frames();
     loop {
         match receive(&mut websocket).await {
             Received::Alive => {}
@@ -62,6 +63,7 @@ async fn messages_are_found_however_the_bytes_are_cut_and_pings_between_fragment
         // What came with the handshake is read first.
         let (early, late) = bytes.split_at(piece);
         let mut websocket = WebSocket::new(server, BytesMut::from(early), Encoding::Protobuf);
+        websocket.allow_large_frames();
         let late: Vec<Vec<u8>> = late.chunks(piece).map(<[u8]>::to_vec).collect();
         let writer = tokio::spawn(async move {
             for piece in late {
@@ -95,6 +97,7 @@ async fn lengths_of_all_three_forms_are_written_and_read() {
 
         let (mut client, server) = tokio::io::duplex(1_024 * 1_024);
         let mut websocket = WebSocket::new(server, BytesMut::new(), Encoding::Json);
+        websocket.allow_large_frames();
         websocket.feed(text.as_bytes());
         poll_fn(|context| websocket.poll_flush(context)).await.unwrap();
         let head = match text.len() {
@@ -153,10 +156,22 @@ async fn a_text_that_is_no_request_tells_its_number_where_it_has_one() {
 async fn an_idle_connection_holds_no_buffer_however_large_its_messages_were() {
     let (mut client, server) = tokio::io::duplex(1_024 * 1_024);
     let mut websocket = WebSocket::new(server, BytesMut::new(), Encoding::Json);
+    websocket.allow_large_frames();
     client.write_all(&frame(FINAL | TEXT, &vec![b' '; 200_000])).await.unwrap();
     assert!(matches!(receive(&mut websocket).await, Received::Malformed { .. }));
     websocket.feed(&vec![b' '; 500_000]);
     poll_fn(|context| websocket.poll_flush(context)).await.unwrap();
     assert!(poll_fn(|context| Poll::Ready(websocket.poll_receive(context).is_pending())).await);
     assert_eq!((websocket.stream.incoming.capacity(), websocket.stream.outgoing.capacity()), (0, 0));
+}
+
+#[tokio::test]
+async fn before_it_is_known_whose_it_is_a_connection_takes_small_frames_only() {
+    for (size, is_taken) in [(FIRST_FRAMES_BYTES_MAX, true), (FIRST_FRAMES_BYTES_MAX + 1, false)] {
+        let (mut client, server) = tokio::io::duplex(64 * 1_024);
+        let mut websocket = WebSocket::new(server, BytesMut::new(), Encoding::Json);
+        client.write_all(&frame(FINAL | TEXT, &vec![b' '; size])).await.unwrap();
+        let received = poll_fn(|context| websocket.poll_receive(context)).await;
+        assert_eq!(matches!(received, Received::Malformed { .. }), is_taken, "{received:?}");
+    }
 }

@@ -69,7 +69,7 @@ fn harmless_json(value: &Value) -> String {
 }
 
 /// A text on one line in which nothing can do something to a terminal.
-pub(super) fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if c == '\t' { ' ' } else { visible(c) }).collect()
 }
 
@@ -91,7 +91,8 @@ fn visible(c: char) -> char {
 
 /// Whether a character does something rather than show something: controls, line separators, and marks that reorder text.
 fn acts(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Pads a text to a number of columns, wide characters taking two; cuts what does not fit.
