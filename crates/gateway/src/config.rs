@@ -39,7 +39,7 @@ impl Default for Config {
             write_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
-            http_connection_max: Duration::from_secs(600),
+            http_connection_max: Duration::from_secs(60),
             departure_grace: Duration::from_secs(3),
             drain_reconnect_spread: Duration::from_secs(5),
             limits: Limits::default(),

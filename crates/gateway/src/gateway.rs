@@ -3,7 +3,7 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     /// No time left: whatever is open is dropped.
     pub(crate) cut: CancellationToken,
     pub(crate) closer: Closer,
+    /// Bytes that wait for readers, on all connections.
+    pub(crate) unwritten: Arc<AtomicUsize>,
     limits: RwLock<Limits>,
     sends: Buckets<UserId>,
     account_requests: Buckets<IpAddr>,
@@ -123,6 +125,7 @@ impl Gateway {
             draining: CancellationToken::new(),
             cut: CancellationToken::new(),
             closer: Closer::start()?,
+            unwritten: Arc::default(),
             sends: Buckets::new(),
             account_requests: Buckets::new(),
         });

@@ -9,9 +9,13 @@ mod sends;
 mod watchdog;
 
 use std::{
+    cmp::Ordering,
     future::poll_fn,
     net::IpAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{self, AtomicUsize},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -47,7 +51,10 @@ const FRAMES_PER_TURN: usize = 256;
 /// Bytes fed and not yet written from which on nothing more is read from the client, nor taken from its outbox.
 const UNWRITTEN_BYTES_MAX: usize = 64 * 1024;
 /// How long a connection may be nobody's.
-const CONNECT_WITHIN: Duration = Duration::from_secs(60);
+const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+/// Bytes fed and not yet written, all connections together, from which on pages are refused: readers that do not read would
+/// fill the memory with them.
+const ALL_UNWRITTEN_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// How long a client may take to read its last frames and to close its end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -130,6 +137,7 @@ pub(crate) struct Session<T> {
     /// What the session ends with as soon as all under way is answered.
     ending: Option<Ending>,
     bucket: Bucket,
+    unwritten: Unwritten,
     watchdog: Watchdog,
     address: IpAddr,
     gateway: Arc<Shared>,
@@ -148,6 +156,7 @@ impl<T: Transport> Session<T> {
             standing: Standing::New,
             ending: None,
             bucket: Bucket::default(),
+            unwritten: Unwritten::new(gateway.unwritten.clone()),
             watchdog: Watchdog::new(CONNECT_WITHIN, HEARTBEAT_DEFAULT, gateway.config.write_timeout),
             address,
             gateway,
@@ -186,6 +195,7 @@ impl<T: Transport> Session<T> {
             Poll::Ready(Err(_)) => return Poll::Ready(Ending::Gone),
             Poll::Pending => self.watchdog.unwritten(self.transport.progress()),
         }
+        self.unwritten.set(self.transport.progress().buffered);
         if let Some(ending) = self.take_ending() {
             return Poll::Ready(ending);
         }
@@ -387,6 +397,10 @@ impl<T: Transport> Session<T> {
             (Request::Connect(_), _) => Ok(()),
             (_, Standing::New | Standing::Connecting) => Err(Error::new(ErrorCode::Unauthenticated, "connect first")),
             (Request::Send(_), Standing::Connected(caller)) => self.gateway.admit_send(caller.user),
+            (body, _) if dispatch::answers_with_a_page(body) && self.unwritten.all() > ALL_UNWRITTEN_BYTES_MAX => {
+                let message = "too many answers wait for their readers";
+                Err(Error::new(ErrorCode::Overloaded, message).with_retry_after(Duration::from_secs(1)))
+            }
             (_, Standing::Connected(_)) => Ok(()),
         }
     }
@@ -418,6 +432,37 @@ impl<T: Transport> Session<T> {
             self.standing = Standing::Connecting;
         }
         self.requests.push(body, |body| requests::run(dispatch, hub, connection, call, request, body));
+    }
+}
+
+/// What one connection adds to the bytes that wait for readers.
+struct Unwritten {
+    all: Arc<AtomicUsize>,
+    own: usize,
+}
+
+impl Unwritten {
+    fn new(all: Arc<AtomicUsize>) -> Self {
+        Self { all, own: 0 }
+    }
+
+    fn set(&mut self, bytes: usize) {
+        match bytes.cmp(&self.own) {
+            Ordering::Less => self.all.fetch_sub(self.own - bytes, atomic::Ordering::Relaxed),
+            Ordering::Equal => return,
+            Ordering::Greater => self.all.fetch_add(bytes - self.own, atomic::Ordering::Relaxed),
+        };
+        self.own = bytes;
+    }
+
+    fn all(&self) -> usize {
+        self.all.load(atomic::Ordering::Relaxed)
+    }
+}
+
+impl Drop for Unwritten {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 

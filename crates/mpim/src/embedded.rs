@@ -62,7 +62,7 @@ impl Embedded {
         let store = SqliteStore::open(config.store())?;
         let key = secret_key(&dir.join("secret.key"))?;
         let node = LocalRegistry::new().lease_node().await?;
-        let ids = Arc::new(IdGenerator::new(node.number()));
+        let ids = Arc::new(IdGenerator::new(node.number()).after(store.newest_id().await?));
         let cache: Arc<dyn Cache> = Arc::new(LocalCache::default());
         let mut metrics = MetricsRegistry::default();
 

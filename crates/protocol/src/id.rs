@@ -178,6 +178,13 @@ impl IdGenerator {
         Self { node, last: Mutex::new(0) }
     }
 
+    /// The same, with all ids larger than one that was made before: the clock may have been set back since.
+    #[must_use]
+    pub fn after(self, newest: u64) -> Self {
+        let ms = newest >> (NODE_BITS + COUNTER_BITS);
+        Self { last: Mutex::new(ms << COUNTER_BITS | ((1 << COUNTER_BITS) - 1)), ..self }
+    }
+
     /// A new number, for one of the id types. `now` is the time since 1970. Beyond 4,096 in a millisecond it borrows
     /// from the next one.
     pub fn generate(&self, now: Duration) -> NonZeroU64 {
@@ -208,6 +215,15 @@ mod tests {
             assert!(id > last && seen.insert(id) && id < 1 << 63);
             assert_eq!(id >> COUNTER_BITS & 1023, 7);
             last = id;
+        }
+    }
+
+    #[test]
+    fn ids_after_a_restart_are_larger_than_before_whatever_the_clock_says() {
+        let node = NodeNumber::new(7).unwrap();
+        let before = IdGenerator::new(node).generate(Duration::from_millis(EPOCH_MS + 5_000)).get();
+        for now in [Duration::ZERO, Duration::from_millis(EPOCH_MS + 5_000), Duration::from_millis(EPOCH_MS + 6_000)] {
+            assert!(IdGenerator::new(node).after(before).generate(now).get() > before);
         }
     }
 

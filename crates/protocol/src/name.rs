@@ -28,9 +28,10 @@ impl UserName {
         &self.0
     }
 
-    /// What makes a name unique: its lower-case form after Unicode's normalisation NFKC.
+    /// What makes a name unique: its lower-case form after Unicode's normalisation NFKC, without what cannot be seen.
     pub fn key(&self) -> String {
-        self.0.nfkc().collect::<String>().to_lowercase().nfkc().collect()
+        let visible = self.0.chars().filter(|c| !is_invisible(*c));
+        visible.nfkc().collect::<String>().to_lowercase().nfkc().collect()
     }
 }
 
@@ -45,17 +46,26 @@ impl FromStr for UserName {
         }
         for (i, c) in name.chars().enumerate() {
             let inside = i > 0 && i + 1 < length;
-            let allowed = c.is_alphanumeric()
-                || is_combining_mark(c) && i > 0
-                || matches!(c, '-' | '_' | '.') && inside
-                // Joiners are letters' business in Persian and Indic scripts, between letters.
-                || matches!(c, '\u{200c}' | '\u{200d}') && inside;
+            // Joiners are letters' business in Persian and Indic scripts, between letters.
+            let is_joiner = matches!(c, '\u{200c}' | '\u{200d}');
+            let allowed = is_joiner && inside
+                || !is_invisible(c)
+                    && (c.is_alphanumeric() || is_combining_mark(c) && i > 0 || matches!(c, '-' | '_' | '.') && inside);
             if !allowed {
                 return Err(InvalidName::Character(c));
             }
         }
         Ok(Self(name))
     }
+}
+
+/// Whether a character shows nothing of its own: those with Unicode's property Default_Ignorable_Code_Point.
+pub fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 impl fmt::Display for UserName {
@@ -88,8 +98,25 @@ mod tests {
     #[test]
     fn what_could_deceive_or_break_a_screen_is_refused() {
         let long = "x".repeat(33);
-        for name in ["", " a", "a b", "a\u{202e}b", "a\0b", "\n", "@all", "a/b", "-a", "a.", "\u{301}a", long.as_str()]
-        {
+        for name in [
+            "\u{3164}",
+            "\u{115f}\u{1160}",
+            "alice\u{34f}",
+            "ali\u{fe0f}ce",
+            "alice\u{e0100}",
+            "",
+            " a",
+            "a b",
+            "a\u{202e}b",
+            "a\0b",
+            "\n",
+            "@all",
+            "a/b",
+            "-a",
+            "a.",
+            "\u{301}a",
+            long.as_str(),
+        ] {
             assert!(name.parse::<UserName>().is_err(), "{name:?}");
         }
     }
@@ -99,6 +126,7 @@ mod tests {
         assert_eq!(key("Alice"), key("aLICE"));
         assert_eq!(key("Ａlice"), key("alice"));
         assert_eq!(key("e\u{301}"), key("É"));
+        assert_eq!(key("ali\u{200d}ce"), key("alice"));
         assert_ne!(key("alice"), key("a.lice"));
     }
 }

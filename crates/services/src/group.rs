@@ -153,6 +153,7 @@ impl GroupService for Service {
         if group.title != title || group.join_policy != join_policy {
             return Err(Error::new(ErrorCode::IdReused, "id: used before to make another group"));
         }
+        self.groups.invalidate(&[group.id]).await;
         let mut enter = vec![MemberRole { user: creator.get(), role: Role::Owner.into() }];
         enter.extend(members(&others));
         let created = Kind::GroupCreated(wire::GroupCreated { title, members: others });

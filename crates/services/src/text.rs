@@ -1,6 +1,6 @@
 //! Checks of what users write.
 
-use protocol::{EntryId, Error, RawContent, Result, limits, wire::content};
+use protocol::{EntryId, Error, RawContent, Result, is_invisible, limits, wire::content};
 
 /// The id of a request or an entry.
 pub(crate) fn entry_id(text: &str) -> Result<EntryId> {
@@ -11,7 +11,7 @@ pub(crate) fn entry_id(text: &str) -> Result<EntryId> {
 pub(crate) fn title(title: &str) -> Result<String> {
     let title = title.trim();
     let length = title.chars().count();
-    if length == 0 {
+    if title.chars().all(|c| is_invisible(c) || c.is_whitespace()) {
         return Err(Error::invalid("title: a group's title may not be empty"));
     }
     if length > limits::TITLE_CHARS_MAX {
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn titles_are_trimmed_and_hold_no_controls() {
         assert_eq!(title("  天气 ").unwrap(), "天气");
-        for wrong in ["", "  ", "a\nb", "a\u{202e}b"] {
+        for wrong in ["", "  ", "\u{200b}", "\u{3164}", "a\nb", "a\u{202e}b"] {
             title(wrong).unwrap_err();
         }
         title(&"x".repeat(65)).unwrap_err();

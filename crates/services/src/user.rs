@@ -5,7 +5,10 @@ mod failures;
 mod passwords;
 mod tokens;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use api::{AppendRequest, Call, Caller, ConnectIdentity, Identity, MessageService, Token, UserService};
 use async_trait::async_trait;
@@ -18,8 +21,8 @@ use protocol::{
 use queue::Queue;
 use quick_cache::sync::Cache as QuickCache;
 use store::{Account, NewAccount, NewSession, Rotation, SessionRow, TokenHash, Users};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio::{task::JoinSet, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     ended::Ended,
@@ -36,6 +39,9 @@ const SESSION_ATTEMPTS_MAX: usize = 3;
 const SEEN_EVERY: Duration = Duration::from_secs(600);
 /// Sessions whose last noted use is remembered.
 const SEEN_SESSIONS_MAX: usize = 200_000;
+/// How often, and after what time each, it is tried again to tell a user something.
+const TELL_ATTEMPTS_MAX: usize = 60;
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// How often tokens and sessions that are over are removed.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -82,6 +88,9 @@ pub struct Service {
     failed: FailedLogIns,
     seen: Arc<Noted<SessionId>>,
     seen_noted: QuickCache<SessionId, i64>,
+    /// What must go on though its caller has gone.
+    work: TaskTracker,
+    me: Weak<Self>,
 }
 
 /// What the service needs of the rest.
@@ -105,14 +114,17 @@ pub struct Parts {
 /// The running tasks of a service.
 #[derive(Debug)]
 pub struct Tasks {
+    work: TaskTracker,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
 
 impl Tasks {
-    /// Writes what is still to be noted, then ends.
+    /// Finishes what is under way, writes what is still to be noted, then ends.
     pub async fn stop(mut self) {
         self.stop.cancel();
+        self.work.close();
+        self.work.wait().await;
         while self.tasks.join_next().await.is_some() {}
     }
 }
@@ -143,11 +155,15 @@ impl Service {
             Arc::clone(&seen).run(stop.clone(), write)
         });
         tasks.spawn(forget_expired(Arc::clone(&store), clock.clone(), config.tokens_live(), stop.clone()));
-        let lookup = |prefix| Lookup::new(Arc::clone(&cache), LookupConfig::new(prefix, config.info_ttl));
-        let service = Self {
+        let info_ttl = config.info_ttl;
+        let lookup = |prefix| Lookup::new(Arc::clone(&cache), LookupConfig::new(prefix, info_ttl));
+        let work = TaskTracker::new();
+        let tasks = Tasks { work: work.clone(), stop, tasks };
+        let tokens = Tokens::new(key)?;
+        let service = Arc::new_cyclic(|me| Self {
             by_id: lookup("user"),
             by_name: lookup("user_name"),
-            tokens: Tokens::new(key)?,
+            tokens,
             failed: FailedLogIns::new(),
             seen_noted: QuickCache::new(SEEN_SESSIONS_MAX),
             config,
@@ -159,8 +175,22 @@ impl Service {
             passwords,
             ended,
             seen,
-        };
-        Ok((Arc::new(service), Tasks { stop, tasks }))
+            work,
+            me: me.clone(),
+        });
+        Ok((service, tasks))
+    }
+
+    /// Runs something to its end even if the caller goes: what is stored, and what follows from it, belong together.
+    async fn whole<T: Send + 'static, F>(&self, work: impl FnOnce(Arc<Self>) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let me = self.me.upgrade().ok_or_else(|| Error::unavailable("this server is stopping"))?;
+        let done = self.work.spawn(work(me)).await;
+        done.unwrap_or_else(|error| {
+            Err(Error::new(ErrorCode::OutcomeUnknown, "outcome unknown: the server failed").with_source(error))
+        })
     }
 
     fn new_session(&self, device: &str) -> Result<(NewSession, String)> {
@@ -242,7 +272,7 @@ impl Service {
         }
     }
 
-    /// Tells a user in the personal log. What it tells of is done; that it could not be told does not undo it.
+    /// Tells a user in the personal log. What it tells of is done; if it cannot be told now, it is tried again for a while.
     async fn tell(&self, call: &Call, user: UserId, kind: Kind) {
         let request = AppendRequest {
             conversation: user.personal_log().get(),
@@ -251,9 +281,20 @@ impl Service {
             content: Some(kind.into()),
             membership: None,
         };
-        if let Err(error) = self.messages.append(&call.by_service(), request).await {
-            tracing::warn!(%error, %user, "a personal log misses an entry");
-        }
+        let Err(first) = self.messages.append(&call.by_service(), request.clone()).await else { return };
+        tracing::warn!(error = %first, %user, "an entry of a personal log has to wait");
+        let messages = Arc::clone(&self.messages);
+        self.work.spawn(async move {
+            for _ in 0..TELL_ATTEMPTS_MAX {
+                tokio::time::sleep(TELL_AGAIN).await;
+                let deadline = Instant::now() + TELL_AGAIN;
+                let call = Call { caller: None, origin: None, address: None, deadline };
+                if messages.append(&call, request.clone()).await.is_ok() {
+                    return;
+                }
+            }
+            tracing::error!(%user, "a personal log misses an entry");
+        });
     }
 
     fn identify(&self, purposes: &[Purpose], token: &str) -> Result<(Claims, Identity)> {
@@ -281,7 +322,10 @@ impl UserService for Service {
         let name: UserName = request.name.parse().map_err(|error| Error::invalid(format!("name: {error}")))?;
         text::new_password(&request.password)?;
         let (session, refresh) = self.new_session(&request.device)?;
-        let taken = || Error::new(ErrorCode::NameTaken, format!("the name {name} is taken"));
+        let taken = {
+            let name = name.clone();
+            move || Error::new(ErrorCode::NameTaken, format!("the name {name} is taken"))
+        };
         // A look before the hash, which is what costs.
         if self.store.account_by_name(name.key()).await?.is_some() {
             return Err(taken());
@@ -294,21 +338,35 @@ impl UserService for Service {
             created_ms: session.created_ms,
             session: session.clone(),
         };
-        let user = account.id;
-        if !self.store.create_account(account).await? {
-            return Err(taken());
-        }
-        self.by_name.invalidate(&[name.key()]).await;
-        self.tell(call, user, started(&session)).await;
-        self.session(user, name.as_str(), session.id, (refresh, session.refresh_expires_ms))
+        let (user, call) = (account.id, call.clone());
+        self.whole(async move |me| {
+            if !me.store.create_account(account).await? {
+                return Err(taken());
+            }
+            me.by_name.invalidate(&[name.key()]).await;
+            me.by_id.invalidate(&[user]).await;
+            me.tell(&call, user, started(&session)).await;
+            me.session(user, name.as_str(), session.id, (refresh, session.refresh_expires_ms))
+        })
+        .await
     }
 
     async fn log_in(&self, call: &Call, request: wire::LogIn) -> Result<Session> {
         let (session, refresh) = self.new_session(&request.device)?;
         let account = self.account(&request.name, request.password).await?;
-        self.create_session(call, account.id, &session).await?;
-        self.tell(call, account.id, started(&session)).await;
-        self.session(account.id, &account.name, session.id, (refresh, session.refresh_expires_ms))
+        let call = call.clone();
+        self.whole(async move |me| {
+            me.create_session(&call, account.id, &session).await?;
+            // If the password was changed while this one was checked, the change did not see this session.
+            let now = me.store.account(account.id).await?;
+            if now.is_none_or(|now| now.password_hash != account.password_hash) {
+                me.end_session(&call, account.id, session.id).await?;
+                return Err(wrong_credentials());
+            }
+            me.tell(&call, account.id, started(&session)).await;
+            me.session(account.id, &account.name, session.id, (refresh, session.refresh_expires_ms))
+        })
+        .await
     }
 
     async fn refresh(&self, call: &Call, request: wire::Refresh) -> Result<Session> {
@@ -317,21 +375,23 @@ impl UserService for Service {
         let (next, hash): (String, TokenHash) = self.tokens.next_refresh(&request.refresh_token, id)?;
         let now_ms = self.clock.now_ms();
         let expires_ms = now_ms + ms(self.config.refresh_token_ttl);
-        match self.store.rotate_refresh(old, *id.as_bytes(), hash, expires_ms, now_ms).await? {
+        let call = call.clone();
+        self.whole(async move |me| match me.store.rotate_refresh(old, *id.as_bytes(), hash, expires_ms, now_ms).await? {
             Rotation::Rotated(SessionRow { id, user, name }) => {
-                self.note_seen(id);
-                self.session(user, &name, id, (next, expires_ms))
+                me.note_seen(id);
+                me.session(user, &name, id, (next, expires_ms))
             }
             Rotation::Replayed(SessionRow { id, user, name }) => {
                 tracing::warn!(%name, session = %id, "a used refresh token was presented again: the session is ended");
-                self.ended(call, user, id).await;
+                me.ended(&call, user, id).await;
                 Err(session_ended())
             }
             Rotation::Expired => Err(session_ended()),
             Rotation::NotFound => {
                 Err(Error::new(ErrorCode::Unauthenticated, "refresh_token: not one that this server gave out"))
             }
-        }
+        })
+        .await
     }
 
     async fn authenticate(&self, _call: &Call, request: Token) -> Result<Identity> {
@@ -361,13 +421,18 @@ impl UserService for Service {
         self.failed.forget(&guesses);
         let hash = self.passwords.hash(request.new_password).await?;
         let now_ms = self.clock.now_ms();
-        let ended = self.store.change_password(user, account.password_hash, hash, session, now_ms).await?;
-        let ended = ended.ok_or_else(|| Error::unavailable("the password was changed elsewhere at the same time"))?;
-        self.tell(call, user, Kind::PasswordChanged(wire::PasswordChanged {})).await;
-        for session in ended {
-            self.ended(call, user, session).await;
-        }
-        Ok(wire::Done {})
+        let call = call.clone();
+        self.whole(async move |me| {
+            let ended = me.store.change_password(user, account.password_hash, hash, session, now_ms).await?;
+            let ended =
+                ended.ok_or_else(|| Error::unavailable("the password was changed elsewhere at the same time"))?;
+            me.tell(&call, user, Kind::PasswordChanged(wire::PasswordChanged {})).await;
+            for session in ended {
+                me.ended(&call, user, session).await;
+            }
+            Ok(wire::Done {})
+        })
+        .await
     }
 
     async fn list_sessions(&self, call: &Call, _request: wire::ListSessions) -> Result<wire::Sessions> {
@@ -380,18 +445,20 @@ impl UserService for Service {
     }
 
     async fn revoke_session(&self, call: &Call, request: wire::RevokeSession) -> Result<wire::Done> {
-        let user = call.caller()?.user;
-        if self.end_session(call, user, SessionId::new(request.session)).await? {
-            Ok(wire::Done {})
-        } else {
-            Err(Error::not_found(format_args!("session {}", request.session)))
-        }
+        let (user, call) = (call.caller()?.user, call.clone());
+        self.whole(async move |me| {
+            if me.end_session(&call, user, SessionId::new(request.session)).await? {
+                Ok(wire::Done {})
+            } else {
+                Err(Error::not_found(format_args!("session {}", request.session)))
+            }
+        })
+        .await
     }
 
     async fn log_out(&self, call: &Call, _request: wire::LogOut) -> Result<wire::Done> {
-        let Caller { user, session } = call.caller()?;
-        self.end_session(call, user, session).await?;
-        Ok(wire::Done {})
+        let (Caller { user, session }, call) = (call.caller()?, call.clone());
+        self.whole(async move |me| me.end_session(&call, user, session).await.map(|_| wire::Done {})).await
     }
 
     async fn find_users(&self, _call: &Call, request: wire::FindUsers) -> Result<wire::Users> {

@@ -405,6 +405,50 @@ async fn a_revoked_session_stays_revoked_when_what_is_over_is_removed() {
     assert_eq!(code_of(system.user.connect(&nobody(), token)).await, ErrorCode::SessionEnded);
 }
 
+/// What is stored and what follows from it belong together, though the connection broke in between.
+#[tokio::test]
+async fn a_revocation_whose_caller_goes_is_carried_out_whole() {
+    let system = System::start().await;
+    let phone = system.register("alice").await;
+    let request = wire::LogIn { name: "alice".into(), password: "password".into(), device: "lost".into() };
+    let lost = system.user.log_in(&nobody(), request).await.unwrap();
+    let call = by(&phone);
+    let mut revoking = Box::pin(system.user.revoke_session(&call, wire::RevokeSession { session: lost.id }));
+    assert!(futures_util::poll!(&mut revoking).is_pending());
+    drop(revoking);
+    eventually(async || {
+        let token = Token { token: lost.access_token.clone() };
+        let outcome = system.user.authenticate(&nobody(), token).await;
+        outcome.err().map(|error| assert_eq!(error.code(), ErrorCode::SessionEnded))
+    })
+    .await;
+    let ended = Kind::SessionEnded(wire::SessionEnded { session: lost.id });
+    eventually(async || system.personal(&phone).await.contains(&ended).then_some(())).await;
+}
+
+#[tokio::test]
+async fn the_old_password_makes_no_session_that_outlives_its_change() {
+    let system = System::start().await;
+    let phone = system.register("alice").await;
+    let mut password = "password".to_owned();
+    for round in 0..10 {
+        let new_password = format!("password {round}");
+        let log_ins = (0..6).map(|_| {
+            let request = wire::LogIn { name: "alice".into(), password: password.clone(), device: "thief".into() };
+            let user = system.user.clone();
+            async move { user.log_in(&nobody(), request).await.map(drop) }
+        });
+        let change = wire::ChangePassword { old_password: password.clone(), new_password: new_password.clone() };
+        let call = by(&phone);
+        let (_, changed) =
+            tokio::join!(futures_util::future::join_all(log_ins), system.user.change_password(&call, change),);
+        changed.unwrap();
+        let live = system.user.list_sessions(&by(&phone), wire::ListSessions {}).await.unwrap().sessions;
+        assert_eq!(live.iter().map(|session| session.id).collect::<Vec<_>>(), [phone.id], "round {round}");
+        password = new_password;
+    }
+}
+
 /// Many may be tried at once; a right one in between helps nobody but its owner.
 #[tokio::test]
 async fn passwords_guessed_at_once_are_limited_as_if_one_after_the_other() {

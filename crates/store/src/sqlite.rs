@@ -103,6 +103,23 @@ impl SqliteStore {
         open::open(&config)
     }
 
+    /// The largest id of a user, session, group or conversation here; new ones are to be larger. 0: none.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be read.
+    pub async fn newest_id(&self) -> Result<u64> {
+        self.read(|connection| {
+            connection.query_row(
+                "SELECT max(coalesce((SELECT max(id) FROM users), 0), coalesce((SELECT max(id) FROM sessions), 0),
+                     coalesce((SELECT max(id) FROM groups), 0), coalesce((SELECT max(id) FROM conversations), 0))",
+                [],
+                |row| convert::number(row, 0),
+            )
+        })
+        .await
+    }
+
     /// Commits what is queued, ends the store's threads and releases the directory; calls from now on fail with
     /// [`Error::NotStored`]. Closing twice is harmless. If the future is dropped while it waits, closing goes on.
     pub async fn close(&self) {

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How much a request with a large answer counts against the limit, as its answer may have to wait in memory.
-const PAGE_WEIGHT: usize = REQUESTS_IN_FLIGHT_MAX / 4;
+const PAGE_WEIGHT: usize = REQUESTS_IN_FLIGHT_MAX / 2;
 
 /// What a request came to.
 pub(super) enum Finished {

@@ -153,7 +153,7 @@ settings! {
         /// How long a request may take before it is answered with an error.
         request_timeout: Duration = seconds(1..=3_600), 10;
         /// How long an HTTP connection lives; WebSocket and TCP connections live on.
-        http_connection_max: Duration = seconds(1..=DAY), 600;
+        http_connection_max: Duration = seconds(1..=DAY), 60;
         /// How long a user may be without a connection before others see them gone.
         departure_grace: Duration = seconds(0..=3_600), 3;
         /// Clients of a gateway that stops reconnect spread over this time.
