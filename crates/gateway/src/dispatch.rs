@@ -77,6 +77,8 @@ impl Dispatch {
                 if error.is_internal() {
                     let cause = std::error::Error::source(error).map(tracing::field::display);
                     tracing::warn!(request = kind, %error, cause, "a request failed");
+                } else {
+                    tracing::debug!(request = kind, %error, "a request was refused");
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, io::Write as _, process::ExitCode};
 
-use clap::Parser;
+use clap::{Parser, error::ErrorKind};
 use mpim::commands::{Command, client::harmless};
 
 #[global_allocator]
@@ -22,8 +22,10 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        // Help and the version were asked for.
-        Err(asked) if !asked.use_stderr() => asked.exit(),
+        // Help and the version were asked for, or nothing at all.
+        Err(asked) if !asked.use_stderr() || asked.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            asked.exit()
+        }
         Err(error) => return fail(first_paragraph(&error.to_string()), ExitCode::from(USAGE)),
     };
     match arguments.command.run() {

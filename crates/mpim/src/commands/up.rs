@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    io::Write as _,
+    io::{IsTerminal as _, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -47,6 +47,7 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let listener = bind(&config.server.listen).await?;
     let embedded = Embedded::start(&config, Parts::default(), listener).await?;
     let address = embedded.gateway().local_addr();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %config.server.data.display(), %address, "started");
     ready(address);
     let mut signals = Signals::new()?;
     let signal = tokio::select! {
@@ -97,17 +98,31 @@ fn ready(address: SocketAddr) {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hang_up.recv() => {
+                    // The terminal is closed; without one it asks a daemon to read its configuration.
+                    if std::io::stdin().is_terminal() {
+                        return "SIGHUP";
+                    }
+                    tracing::info!("SIGHUP: nothing to do, changes of the configuration are noticed by themselves");
+                }
+            }
         }
     }
 }

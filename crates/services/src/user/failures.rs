@@ -39,7 +39,8 @@ impl FailedLogIns {
         let mut failures = failures.unwrap_or(Failures { since_ms: now_ms, count: 0 });
         if failures.count >= FAILURES_MAX {
             let wait = Duration::from_millis((failures.since_ms + WINDOW_MS - now_ms).unsigned_abs());
-            let message = "too many wrong passwords for this name; wait before the next try";
+            tracing::info!(name = name_key, "too many wrong passwords");
+            let message = format!("too many wrong passwords for this name; try again in {} s", wait.as_secs() + 1);
             return Err(Error::new(ErrorCode::RateLimited, message).with_retry_after(wait));
         }
         failures.count += 1;

@@ -36,7 +36,7 @@ pub enum OpenError {
         dir: PathBuf,
     },
     /// The directory, or the lock file in it, cannot be made or opened.
-    #[error("the data directory {} cannot be used: {source}", dir.display())]
+    #[error("the data directory {} cannot be used", dir.display())]
     Directory {
         /// The directory.
         dir: PathBuf,
@@ -63,7 +63,7 @@ pub enum OpenError {
         known: i64,
     },
     /// The database cannot be opened, or its schema not be brought up to date.
-    #[error("{} cannot be opened: {source}", path.display())]
+    #[error("{} cannot be opened", path.display())]
     Database {
         /// The database.
         path: PathBuf,
@@ -71,7 +71,7 @@ pub enum OpenError {
         source: rusqlite::Error,
     },
     /// The system gives no more threads.
-    #[error("a thread of the store cannot be started: {0}")]
+    #[error("a thread of the store cannot be started")]
     Thread(#[source] io::Error),
 }
 

@@ -57,7 +57,7 @@ pub(super) struct CreateArgs {
     /// A member beside oneself; may be given several times
     #[arg(long = "member", value_name = "NAME")]
     members: Vec<String>,
-    /// Members bring in others; nobody joins alone
+    /// Members bring in others; nobody joins alone. Without it, whoever knows or guesses the group's id may join
     #[arg(long)]
     invite_only: bool,
 }

@@ -1,10 +1,13 @@
 //! `listen`.
 
-use std::{collections::HashMap, pin::pin};
+use std::{collections::HashMap, pin::pin, time::Duration};
 
 use anyhow::bail;
 use client::{Client, ConversationId, Event, Options, wire};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{interval, timeout},
+};
 use wire::ConversationKind;
 
 use crate::commands::client::{
@@ -13,13 +16,19 @@ use crate::commands::client::{
     print::{Printer, column, local_time, reader_gone},
 };
 
+/// How often the server is told what was read.
+const READ_EVERY: Duration = Duration::from_secs(1);
+/// How long telling it may take.
+const READ_WITHIN: Duration = Duration::from_secs(2);
 /// Columns for whom or what a conversation is with.
 const LABEL_WIDTH: usize = 16;
 
 pub(super) async fn run(place: &Place, printer: Printer) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (client, mut events) = start(Options { catch_up: true, ..place.options()? })?;
-    let mut listener = Listener { client: client.clone(), printer, labels: HashMap::new(), connected: true };
+    let mut listener =
+        Listener { client: client.clone(), printer, labels: HashMap::new(), shown: HashMap::new(), connected: true };
+    let mut every_moment = interval(READ_EVERY);
     let mut reader_gone = pin!(reader_gone());
     let result = loop {
         let event = tokio::select! {
@@ -27,6 +36,10 @@ pub(super) async fn run(place: &Place, printer: Printer) -> anyhow::Result<()> {
             _ = terminate.recv() => break Ok(true),
             _ = interrupt.recv() => break Ok(true),
             () = &mut reader_gone => break Ok(true),
+            _ = every_moment.tick(), if !listener.shown.is_empty() => {
+                listener.mark_read().await;
+                continue;
+            }
         };
         let Some(event) = event else { break Ok(true) };
         // It may have to wait for a name.
@@ -44,6 +57,7 @@ pub(super) async fn run(place: &Place, printer: Printer) -> anyhow::Result<()> {
         // What was not printed comes again the next time.
         Ok(false) | Err(_) => events.save_but_last().await,
     }
+    listener.mark_read().await;
     client.close().await;
     result.map(drop)
 }
@@ -53,6 +67,8 @@ struct Listener {
     printer: Printer,
     /// What conversations are called.
     labels: HashMap<ConversationId, String>,
+    /// How far a person was shown conversations, and the server was not told yet that they are read.
+    shown: HashMap<ConversationId, u64>,
     connected: bool,
 }
 
@@ -113,7 +129,20 @@ impl Listener {
         let indent = local_time(entry.time_ms).len() + LABEL_WIDTH + 4;
         let text = entries::to_text(entry, &from, &names, indent);
         self.printer.print(|| serde_json::Value::Null, || format!("{before}{text}"))?;
+        if !own && kind != ConversationKind::Personal {
+            self.shown.insert(conversation, entry.position);
+        }
         Ok(())
+    }
+
+    /// Tells how far a person was shown what others wrote. If it fails, the next time tells it as well.
+    async fn mark_read(&mut self) {
+        for (conversation, position) in std::mem::take(&mut self.shown) {
+            let told = timeout(READ_WITHIN, self.client.read(conversation, position)).await;
+            if !matches!(told, Ok(Ok(()))) {
+                return;
+            }
+        }
     }
 
     fn learn(&mut self, heads: &[wire::Head]) {

@@ -10,6 +10,7 @@ use clap::Args;
 use client::{Event, Options, SendError, Target, text};
 use protocol::{EntryId, GroupId, limits::TEXT_BYTES_MAX};
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::client::{
     connection::{Place, log_in_again, start},
@@ -45,9 +46,13 @@ pub(super) async fn run(place: &Place, printer: Printer, args: SendArgs) -> anyh
     let (client, mut events) = start(Options { send_timeout, ..place.options()? })?;
     let mut sending = std::pin::pin!(client.send(target, text(body), id));
     let mut noted = false;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let sent = loop {
         tokio::select! {
             sent = &mut sending => break sent,
+            _ = interrupt.recv() => {
+                bail!("interrupted; the message stays in the profile and goes out with its next command");
+            }
             event = events.next() => match event {
                 Some(Event::Disconnected { error, .. }) if !noted && io::stderr().is_terminal() => {
                     noted = true;

@@ -1,5 +1,6 @@
 //! `sessions`.
 
+use anyhow::bail;
 use clap::Subcommand;
 use protocol::SessionId;
 use serde_json::json;
@@ -49,6 +50,9 @@ pub(super) async fn run(place: &Place, printer: Printer, command: SessionsComman
             }
         }
         SessionsCommand::Revoke { id } => {
+            if id == client.session() {
+                bail!("session {id} is this device's own: end it with `mpim client logout`");
+            }
             client.revoke(id).await?;
             printer.print(|| json!({ "id": id.to_string() }), || format!("session {id} is ended"))?;
         }
