@@ -3,6 +3,7 @@
 mod ended;
 mod failures;
 mod passwords;
+mod sessions;
 mod tokens;
 
 use std::{
@@ -10,18 +11,17 @@ use std::{
     time::Duration,
 };
 
-use api::{AppendRequest, Call, Caller, ConnectIdentity, Identity, MessageService, Token, UserService};
+use api::{Call, Caller, ConnectIdentity, Identity, MessageService, Token, UserService};
 use async_trait::async_trait;
 use cache::{Cache, Lookup, LookupConfig};
 use protocol::{
-    EntryId, Error, IdGenerator, Result, SessionId, UserId, UserName, limits,
-    queue::delivery::What,
+    Error, IdGenerator, Result, SessionId, UserId, UserName, limits,
     wire::{self, ErrorCode, Session, UserInfo, content::Kind},
 };
 use queue::Queue;
 use quick_cache::sync::Cache as QuickCache;
 use store::{Account, NewAccount, NewSession, Rotation, SessionRow, TokenHash, Users};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
@@ -31,17 +31,12 @@ use self::{
     tokens::{Claims, Purpose, Tokens},
 };
 pub use self::{passwords::PasswordConfig, tokens::SecretKey};
-use crate::{Clock, noted::Noted, push::Pushes, text};
+use crate::{Clock, noted::Noted, text};
 
-/// Attempts to make room for a new session by ending the oldest one.
-const SESSION_ATTEMPTS_MAX: usize = 3;
 /// A session's last use is noted at most so often.
 const SEEN_EVERY: Duration = Duration::from_secs(600);
 /// Sessions whose last noted use is remembered.
 const SEEN_SESSIONS_MAX: usize = 200_000;
-/// How often, and after what time each, it is tried again to tell a user something.
-const TELL_ATTEMPTS_MAX: usize = 60;
-const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// How often tokens and sessions that are over are removed.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -193,32 +188,6 @@ impl Service {
         })
     }
 
-    fn new_session(&self, device: &str) -> Result<(NewSession, String)> {
-        let (token, refresh) = self.tokens.new_refresh()?;
-        let now_ms = self.clock.now_ms();
-        let session = NewSession {
-            id: SessionId::new(self.ids.generate(self.clock.now()).get()),
-            device: text::device(device)?,
-            created_ms: now_ms,
-            refresh,
-            refresh_expires_ms: now_ms + ms(self.config.refresh_token_ttl),
-        };
-        Ok((session, token))
-    }
-
-    fn session(&self, user: UserId, name: &str, session: SessionId, refresh: (String, i64)) -> Result<Session> {
-        let access_expires_ms = self.clock.now_ms() + ms(self.config.access_token_ttl);
-        let claims = Claims { user, session, name: name.to_owned(), expires_ms: access_expires_ms };
-        Ok(Session {
-            id: session.get(),
-            user: Some(UserInfo { id: user.get(), name: name.to_owned() }),
-            access_token: self.tokens.issue(Purpose::Access, &claims)?,
-            access_expires_ms,
-            refresh_token: refresh.0,
-            refresh_expires_ms: refresh.1,
-        })
-    }
-
     /// The account of a name, if this is its password.
     async fn account(&self, name: &str, password: String) -> Result<Account> {
         let name: UserName = name.parse().map_err(|_| wrong_credentials())?;
@@ -236,65 +205,6 @@ impl Service {
             }
             _ => Err(wrong_credentials()),
         }
-    }
-
-    async fn create_session(&self, call: &Call, user: UserId, session: &NewSession) -> Result<()> {
-        for _ in 0..SESSION_ATTEMPTS_MAX {
-            if self.store.create_session(user, session.clone(), limits::SESSIONS_MAX).await? {
-                return Ok(());
-            }
-            // Whoever logs in again and again on devices that are gone should not be locked out by them.
-            let sessions = self.store.sessions(user, self.clock.now_ms()).await?;
-            if let Some(oldest) = sessions.iter().min_by_key(|session| session.seen_ms) {
-                self.end_session(call, user, SessionId::new(oldest.id)).await?;
-            }
-        }
-        Err(Error::limit("sessions", limits::SESSIONS_MAX, limits::SESSIONS_MAX))
-    }
-
-    async fn end_session(&self, call: &Call, user: UserId, session: SessionId) -> Result<bool> {
-        let ended = self.store.end_session(user, session, self.clock.now_ms()).await?;
-        if ended {
-            self.ended(call, user, session).await;
-        }
-        Ok(ended)
-    }
-
-    /// Makes an ended session's tokens useless, closes its connections, and tells the user's other devices.
-    async fn ended(&self, call: &Call, user: UserId, session: SessionId) {
-        let now_ms = self.clock.now_ms();
-        self.ended.add(session, now_ms, now_ms + ms(self.config.tokens_live()));
-        self.tell(call, user, Kind::SessionEnded(wire::SessionEnded { session: session.get() })).await;
-        let mut pushes = Pushes::default();
-        pushes.add_for_users(&[user], 0, What::EndedSession(session.get()));
-        if let Err(error) = pushes.publish(self.queue.as_ref(), 1).await {
-            tracing::warn!(%error, %session, "connections of an ended session were not told to close");
-        }
-    }
-
-    /// Tells a user in the personal log. What it tells of is done; if it cannot be told now, it is tried again for a while.
-    async fn tell(&self, call: &Call, user: UserId, kind: Kind) {
-        let request = AppendRequest {
-            conversation: user.personal_log().get(),
-            sender: user.get(),
-            id: EntryId::generate().to_string(),
-            content: Some(kind.into()),
-            membership: None,
-        };
-        let Err(first) = self.messages.append(&call.by_service(), request.clone()).await else { return };
-        tracing::warn!(error = %first, %user, "an entry of a personal log has to wait");
-        let messages = Arc::clone(&self.messages);
-        self.work.spawn(async move {
-            for _ in 0..TELL_ATTEMPTS_MAX {
-                tokio::time::sleep(TELL_AGAIN).await;
-                let deadline = Instant::now() + TELL_AGAIN;
-                let call = Call { caller: None, origin: None, address: None, deadline };
-                if messages.append(&call, request.clone()).await.is_ok() {
-                    return;
-                }
-            }
-            tracing::error!(%user, "a personal log misses an entry");
-        });
     }
 
     fn identify(&self, purposes: &[Purpose], token: &str) -> Result<(Claims, Identity)> {
@@ -406,6 +316,11 @@ impl UserService for Service {
         let resume_expires_ms = self.clock.now_ms() + ms(self.config.resume_token_ttl());
         let resume_token = self.tokens.issue(Purpose::Resume, &Claims { expires_ms: resume_expires_ms, ..claims })?;
         Ok(ConnectIdentity { identity: Some(identity), resume_token, resume_expires_ms })
+    }
+
+    async fn check_session(&self, _call: &Call, request: Identity) -> Result<wire::Done> {
+        let has_ended = self.ended.contains(SessionId::new(request.session));
+        if has_ended { Err(session_ended()) } else { Ok(wire::Done {}) }
     }
 
     async fn change_password(&self, call: &Call, request: wire::ChangePassword) -> Result<wire::Done> {

@@ -29,16 +29,17 @@ impl Hub {
         let Some(connect::Token::AccessToken(token) | connect::Token::ResumeToken(token)) = request.token else {
             return Err(Error::invalid("token is missing: an access token or a resume token"));
         };
-        let token = Token { token };
-        let identity = services.user.connect(&call, token.clone()).await?.identity;
+        let ConnectIdentity { identity, resume_token, resume_expires_ms } =
+            services.user.connect(&call, Token { token }).await?;
         let (user, session) = identity
+            .clone()
             .and_then(|identity| Some((identity.user?, identity.session)))
             .ok_or_else(|| Error::unavailable("the user service did not say who this is"))?;
         let caller = Caller { user: UserId::new(user.id), session: SessionId::new(session) };
         call.caller = Some(caller);
         self.enter(connection, caller)?;
         // If the session ended meanwhile, those who were told to close did not include this connection.
-        let ConnectIdentity { resume_token, resume_expires_ms, .. } = services.user.connect(&call, token).await?;
+        services.user.check_session(&call, identity.unwrap_or_default()).await?;
         // A route that cannot be told costs immediacy, which the hub goes on trying to regain, and nothing else.
         let _ = self.settle_route(caller).await;
         self.hear_groups(&call, caller.user).await?;

@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) routes: Vec<String>,
     pub(super) visible: HashSet<u64>,
     pub(super) fail_checks: bool,
+    /// Sessions that end between the check of their token and the end of `connect`.
+    pub(super) ended_meanwhile: HashSet<u64>,
 }
 
 impl Fake {
@@ -111,6 +113,13 @@ impl UserService for Fake {
     async fn connect(&self, _: &Call, token: Token) -> Result<ConnectIdentity> {
         let identity = Some(identify(&token.token)?);
         Ok(ConnectIdentity { identity, resume_token: token.token, resume_expires_ms: 5 })
+    }
+
+    async fn check_session(&self, _: &Call, identity: Identity) -> Result<Done> {
+        if self.state.lock().ended_meanwhile.contains(&identity.session) {
+            return Err(Error::new(ErrorCode::SessionEnded, "this session has ended"));
+        }
+        Ok(Done {})
     }
 
     async fn change_password(&self, _: &Call, _: ChangePassword) -> Result<Done> {

@@ -211,6 +211,16 @@ async fn requests_sent_right_behind_connect_wait_for_it() {
     assert!(matches!(client.frame().await.body, Some(Body::Sent(_))));
 }
 
+/// Who was told to close did not include a connection that was just being made.
+#[tokio::test]
+async fn a_session_that_ends_while_it_connects_is_not_connected() {
+    let bed = Bed::new().await;
+    bed.fake.state.lock().ended_meanwhile.insert(70);
+    let mut client = bed.tcp().await;
+    assert_eq!(code(&client.ask(connect_body(7, 70, false)).await), ErrorCode::SessionEnded);
+    assert_eq!(code(&client.ask(send(404, "hello")).await), ErrorCode::Unauthenticated);
+}
+
 #[tokio::test]
 async fn a_json_text_that_is_no_request_is_answered_and_the_connection_stays() {
     let bed = Bed::new().await;

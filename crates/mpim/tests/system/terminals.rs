@@ -231,6 +231,29 @@ async fn what_goes_wrong_is_told_in_one_line_and_exits_non_zero() {
     assert!(unreachable.contains("reach"), "{unreachable}");
 }
 
+/// A person who sees messages has read them, on all devices; a script that takes them has not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_person_was_shown_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(&dir.path().join("data")).await;
+    let alice = Terminal::register(&process, dir.path(), "alice").await;
+    let bob = Terminal::register(&process, dir.path(), "bob").await;
+    let group = alice.json(&["group", "create", "tea", "--member", "bob"]).await;
+    let group = group["id"].as_str().unwrap();
+    alice.json(&["send", "--group", group, "one"]).await;
+    alice.json(&["send", "--group", group, "two"]).await;
+    let unread = async || bob.json(&["group", "list"]).await["unread"].as_u64().unwrap();
+    assert_eq!(bob.listen().texts(2).await[group], ["one", "two"]);
+    assert_eq!(unread().await, 2);
+    let url = process.url();
+    let mut person = Command::new(MPIM);
+    person.args(["client", "--server", &url, "--profile"]).arg(dir.path().join("bob")).arg("listen");
+    let _person = person.stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    alice.json(&["send", "--group", group, "three"]).await;
+    let read = async { while unread().await > 0 {} };
+    timeout(PATIENCE, read).await.expect("read in time");
+}
+
 /// SIGTERM: clients are told, what was accepted is finished, and everybody resumes after the restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_told_to_stop_says_goodbye_and_ends_well() {
