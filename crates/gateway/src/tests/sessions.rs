@@ -337,6 +337,25 @@ async fn a_client_that_is_silent_for_twice_the_heartbeat_is_closed_and_pings_kee
     assert!(matches!(&frames[6], Body::Goodbye(goodbye) if goodbye.reason() == GoodbyeReason::GoodbyeSilent));
 }
 
+/// Pings keep a user's connection, not a stranger's.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_nobody_connects_is_closed_though_it_pings() {
+    let bed = Bed::new().await;
+    let (mut client, session) = session_in_memory(&bed);
+    let session = tokio::spawn(session);
+    let started = tokio::time::Instant::now();
+    client.write_all(TCP_PREFACE).await.unwrap();
+    let ping = ClientFrame { request: 1, body: Some(Request::Ping(Ping {})) };
+    for _ in 0..5 {
+        client.write_all(&prost::Message::encode_length_delimited_to_vec(&ping)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    client.read_to_end(&mut Vec::new()).await.unwrap();
+    assert_eq!(started.elapsed().as_secs(), 30);
+    drop(client);
+    session.await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_its_answers_unread_is_closed_after_the_write_timeout() {
     let bed = Bed::new().await;
