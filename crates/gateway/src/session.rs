@@ -54,7 +54,7 @@ const UNWRITTEN_BYTES_MAX: usize = 64 * 1024;
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes fed and not yet written, all connections together, from which on pages are refused: readers that do not read would
 /// fill the memory with them.
-const ALL_UNWRITTEN_BYTES_MAX: usize = 512 * 1024 * 1024;
+pub(crate) const ALL_UNWRITTEN_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// How long a client may take to read its last frames and to close its end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 

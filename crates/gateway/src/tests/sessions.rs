@@ -337,6 +337,23 @@ async fn a_client_that_is_silent_for_twice_the_heartbeat_is_closed_and_pings_kee
     assert!(matches!(&frames[6], Body::Goodbye(goodbye) if goodbye.reason() == GoodbyeReason::GoodbyeSilent));
 }
 
+/// Readers that do not read cannot fill the memory together, though each stays below its own bound.
+#[tokio::test]
+async fn pages_are_refused_while_too_much_waits_for_readers_on_all_connections() {
+    let bed = Bed::new().await;
+    let mut client = bed.connected(7).await;
+    let history = || Request::History(History { conversation: 1 << 60, limit: 5, ..History::default() });
+    let elsewhere = session::ALL_UNWRITTEN_BYTES_MAX + 1;
+    let unwritten = bed.gateway.shared().unwritten.clone();
+    unwritten.fetch_add(elsewhere, std::sync::atomic::Ordering::Relaxed);
+    let Body::Error(refused) = client.ask(history()).await else { panic!("refused") };
+    assert_eq!((refused.code(), refused.retry_after_ms), (ErrorCode::Overloaded, 1_000));
+    assert!(matches!(client.ask(Request::Ping(Ping {})).await, Body::Pong(_)), "what is small goes on");
+    unwritten.fetch_sub(elsewhere, std::sync::atomic::Ordering::Relaxed);
+    assert!(matches!(client.ask(history()).await, Body::History(_)));
+    eventually("what was written counts no more", || unwritten.load(std::sync::atomic::Ordering::Relaxed) == 0).await;
+}
+
 /// Pings keep a user's connection, not a stranger's.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_nobody_connects_is_closed_though_it_pings() {
