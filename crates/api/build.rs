@@ -1,5 +1,6 @@
 //! Generates the services' messages, and for each service of `services.proto` a trait that both the service itself and
-//! whatever stands for it (a test's double, a remote instance) implement.
+//! whatever stands for it (a test's double, a remote instance) implement. A method that is not implemented answers as one
+//! that is not known: an older instance among newer ones.
 
 use std::{error::Error, fmt::Write as _};
 
@@ -35,8 +36,11 @@ impl ServiceGenerator for Traits {
             write(buf, &method.comments, "    ");
             let _ = writeln!(
                 buf,
-                "    async fn {}(&self, call: &crate::Call, request: {}) -> ::protocol::Result<{}>;",
-                method.name, method.input_type, method.output_type
+                "    async fn {}(&self, call: &crate::Call, request: {}) -> ::protocol::Result<{}> {{
+                     let _ = (call, request);
+                     Err(crate::unknown_method(\"{}\"))
+                 }}",
+                method.name, method.input_type, method.output_type, method.proto_name
             );
         }
         let _ = writeln!(buf, "}}");

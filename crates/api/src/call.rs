@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use protocol::{Error, Result, SessionId, UserId, wire::ErrorCode};
+use protocol::{
+    Error, Result, SessionId, UserId,
+    wire::{ErrorCode, Scope},
+};
 use tokio::time::Instant;
 
 /// The number of a client's connection, unique among the gateways' connections of a time; never 0.
@@ -14,8 +17,35 @@ pub struct ConnectionId(pub u64);
 pub struct Caller {
     /// The user.
     pub user: UserId,
-    /// The user's session.
+    /// The user's session, or the API key.
     pub session: SessionId,
+    /// What the caller may do.
+    pub scopes: Scopes,
+}
+
+/// What a caller may do: everything, or, with an API key, what the key's scopes say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scopes(u32);
+
+impl Scopes {
+    /// Everything: a session's.
+    pub const ALL: Self = Self(u32::MAX);
+
+    /// Those of an [`Identity`](crate::Identity); none means a session.
+    pub fn of_identity(scopes: &[i32]) -> Self {
+        let known = scopes.iter().filter_map(|scope| Scope::try_from(*scope).ok());
+        if scopes.is_empty() { Self::ALL } else { Self(known.fold(0, |bits, scope| bits | 1 << scope as u32)) }
+    }
+
+    /// Whether this one is among them.
+    pub fn contain(self, scope: Scope) -> bool {
+        self.0 & 1 << scope as u32 != 0
+    }
+
+    /// Whether the caller is a session, rather than an API key.
+    pub fn are_all(self) -> bool {
+        self == Self::ALL
+    }
 }
 
 /// Who calls, from where, and how long the answer is of use. A service drops work whose deadline has passed before it

@@ -13,7 +13,7 @@ mod generated {
 
 use std::sync::Arc;
 
-pub use call::{Call, Caller, ConnectionId};
+pub use call::{Call, Caller, ConnectionId, Scopes};
 pub use generated::*;
 
 /// All services, as whoever calls them sees them.
@@ -27,4 +27,11 @@ pub struct Services {
     pub group: Arc<dyn GroupService>,
     /// Who is online.
     pub presence: Arc<dyn PresenceService>,
+}
+
+fn unknown_method(name: &str) -> protocol::Error {
+    protocol::Error::new(
+        protocol::wire::ErrorCode::UnknownRequest,
+        format!("the service that was asked does not know {name}"),
+    )
 }

@@ -47,7 +47,13 @@ impl RawContent {
 
 impl From<content::Kind> for RawContent {
     fn from(kind: content::Kind) -> Self {
-        Self(Content { kind: Some(kind) }.encode_to_vec().into())
+        Content { kind: Some(kind), ..Content::default() }.into()
+    }
+}
+
+impl From<Content> for RawContent {
+    fn from(content: Content) -> Self {
+        Self(content.encode_to_vec().into())
     }
 }
 
@@ -142,7 +148,7 @@ mod tests {
 
     #[test]
     fn fields_unknown_here_survive_decoding_and_encoding() {
-        let mut content = Content { kind: Some(content::Kind::Text(Text { body: "天气".into() })) }.encode_to_vec();
+        let mut content = RawContent::from(content::Kind::Text(Text { body: "天气".into() })).as_bytes().to_vec();
         encoding::uint64::encode(9_000, &77, &mut content);
         encoding::fixed32::encode(9_001, &5, &mut content);
         encoding::fixed64::encode(9_002, &6, &mut content);

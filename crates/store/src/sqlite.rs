@@ -24,6 +24,7 @@ mod presence;
 mod readers;
 mod sessions;
 mod users;
+mod webhooks;
 mod writer;
 
 #[cfg(test)]

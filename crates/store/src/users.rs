@@ -1,9 +1,12 @@
 //! Accounts and sessions.
 
 use async_trait::async_trait;
-use protocol::{SessionId, UserId, wire::SessionInfo};
+use protocol::{
+    ConversationId, EntryId, SessionId, UserId,
+    wire::{Entry, ReportReason, SessionInfo, UserInfo},
+};
 
-use crate::Result;
+use crate::{Result, Telling};
 
 /// The SHA-256 of a refresh token; the token itself is stored nowhere.
 pub type TokenHash = [u8; 32];
@@ -26,14 +29,201 @@ pub struct NewAccount {
 }
 
 /// An account.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Account {
-    /// Its id.
-    pub id: UserId,
-    /// The name as the user writes it.
-    pub name: String,
-    /// Argon2id, as a PHC string.
+    /// What everybody may know of it.
+    pub user: UserInfo,
+    /// Argon2id, as a PHC string; empty for bots, and once it is deleted.
     pub password_hash: String,
+    /// Milliseconds since 1970.
+    pub created_ms: i64,
+    /// It is kept out.
+    pub suspended: bool,
+    /// A bot's owner.
+    pub owner: Option<UserId>,
+}
+
+/// A bot to be made.
+#[derive(Debug, Clone)]
+pub struct NewBot {
+    /// Its id, unless the request has made one before.
+    pub id: UserId,
+    /// The request's id: with the owner its key for good.
+    pub request: EntryId,
+    /// Whose it is.
+    pub owner: UserId,
+    /// The name as the owner writes it.
+    pub name: String,
+    /// What makes the name unique: `UserName::key`.
+    pub name_key: String,
+    /// What to show instead of the name.
+    pub display_name: String,
+    /// Milliseconds since 1970.
+    pub created_ms: i64,
+}
+
+/// A bot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BotRow {
+    /// Its account.
+    pub user: UserInfo,
+    /// Milliseconds since 1970.
+    pub created_ms: i64,
+}
+
+/// What changes in a profile; `None`: nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProfileChange {
+    /// What to show instead of the name, and what it is found by (see `UserName::key`).
+    pub display_name: Option<(String, String)>,
+    /// A reference to a picture.
+    pub avatar: Option<String>,
+    /// Free text.
+    pub status_line: Option<String>,
+    /// BCP 47.
+    pub language: Option<String>,
+}
+
+/// An API key to be made; the key itself is stored nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewApiKey {
+    /// Its row.
+    pub row: ApiKeyRow,
+    /// The request's id: with the bot its key for good.
+    pub request: EntryId,
+    /// SHA-256 of the key.
+    pub hash: TokenHash,
+}
+
+/// An API key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeyRow {
+    /// Its id, from the same numbers as sessions'.
+    pub id: SessionId,
+    /// Whose it is.
+    pub bot: UserId,
+    /// What it is for.
+    pub label: String,
+    /// What it may be used for, a bit for each number of `wire::Scope`.
+    pub scopes: u32,
+    /// Milliseconds since 1970.
+    pub created_ms: i64,
+    /// Milliseconds since 1970; 0: never.
+    pub expires_ms: i64,
+}
+
+/// A webhook to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewWebhook {
+    /// Its row.
+    pub row: WebhookRow,
+    /// The request's id: with the bot its key for good.
+    pub request: EntryId,
+}
+
+/// An outgoing webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookRow {
+    /// Its id.
+    pub id: u64,
+    /// Whose entries it posts.
+    pub bot: UserId,
+    /// Where to.
+    pub url: String,
+    /// What deliveries are signed with.
+    pub secret: Vec<u8>,
+    /// Milliseconds since 1970.
+    pub created_ms: i64,
+    /// Entries that were given up.
+    pub dead_letters: u64,
+    /// Why the last attempt failed.
+    pub last_error: String,
+}
+
+/// How far a webhook has come: opaque to the store, see the `webhooks` crate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WebhookState {
+    /// Where to catch up from.
+    pub cursor: String,
+    /// The last entry done with, by conversation.
+    pub positions: Vec<(ConversationId, u64)>,
+}
+
+/// A delivery that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetterRow {
+    /// Its id, growing.
+    pub id: u64,
+    /// The entry's conversation …
+    pub conversation: ConversationId,
+    /// … and position.
+    pub position: u64,
+    /// When it was given up, milliseconds since 1970.
+    pub time_ms: i64,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why the last attempt failed.
+    pub error: String,
+    /// It is to be tried again.
+    pub redeliver: bool,
+}
+
+/// An incoming webhook to be made; its token is stored nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewIncoming {
+    /// Its row.
+    pub row: Incoming,
+    /// The request's id: with the bot its key for good.
+    pub request: EntryId,
+    /// SHA-256 of the token.
+    pub hash: TokenHash,
+}
+
+/// An incoming webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// Its id.
+    pub id: u64,
+    /// Who posts.
+    pub bot: UserId,
+    /// Where to.
+    pub conversation: ConversationId,
+    /// What it is for.
+    pub label: String,
+    /// Milliseconds since 1970.
+    pub created_ms: i64,
+}
+
+/// A report to be filed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewReport {
+    /// Its id, growing.
+    pub id: u64,
+    /// The request's id: with the reporter its key for good.
+    pub request: EntryId,
+    /// Who reports.
+    pub reporter: UserId,
+    /// Who is reported.
+    pub reported: UserId,
+    /// Why.
+    pub reason: ReportReason,
+    /// In the reporter's words.
+    pub text: String,
+    /// Milliseconds since 1970.
+    pub time_ms: i64,
+    /// The message, as it was.
+    pub message: Option<(ConversationId, Entry)>,
+}
+
+/// A report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportRow {
+    /// As it was filed.
+    pub report: NewReport,
+    /// It was dealt with …
+    pub closed: bool,
+    /// … like this.
+    pub note: String,
 }
 
 /// A session to be started.
@@ -76,23 +266,54 @@ pub enum Rotation {
     NotFound,
 }
 
-/// What the user service stores.
+/// What the user service stores. What is given as `tell` is noted in the same transaction, as an effect that the message
+/// service tells; see [`Telling`].
 #[async_trait]
 pub trait Users: Send + Sync + 'static {
-    /// Makes an account and its first session; `false` if the name is taken.
-    async fn create_account(&self, account: NewAccount) -> Result<bool>;
+    /// Makes an account and its first session; `false` if the name is taken, or was another's less than 30 days ago.
+    async fn create_account(&self, account: NewAccount, tell: Vec<Telling>) -> Result<bool>;
 
     /// The account with this name key.
     async fn account_by_name(&self, name_key: String) -> Result<Option<Account>>;
 
-    /// The account with this id.
+    /// The account with this id, also if it is deleted.
     async fn account(&self, id: UserId) -> Result<Option<Account>>;
 
-    /// The ids and names of those that exist, by ids and by name keys.
-    async fn find(&self, ids: Vec<UserId>, name_keys: Vec<String>) -> Result<Vec<(UserId, String)>>;
+    /// Those that exist or existed, by ids, and those that bear these name keys.
+    async fn find(&self, ids: Vec<UserId>, name_keys: Vec<String>) -> Result<Vec<UserInfo>>;
 
-    /// Starts a session; `false` if the user has `limit` live ones already.
-    async fn create_session(&self, user: UserId, session: NewSession, limit: usize) -> Result<bool>;
+    /// Those whose name key (then those whose display name's key) begins with `prefix`, in alphabetical order, after what
+    /// `after` names: an earlier answer's page. The next page is `None` at the end.
+    async fn search(&self, prefix: String, after: String, limit: u32) -> Result<(Vec<UserInfo>, Option<String>)>;
+
+    /// Changes a profile; the user as the user is now, `None` if there is none. It is told as `ProfileChanged` in the personal log, by an
+    /// effect.
+    async fn update_profile(&self, user: UserId, change: ProfileChange, now_ms: i64) -> Result<Option<UserInfo>>;
+
+    /// Gives the account another name; `None` if that is taken, or was another's after `reserved_since_ms`. Told as
+    /// [`update_profile`](Self::update_profile) is.
+    async fn rename(
+        &self,
+        user: UserId,
+        name: String,
+        name_key: String,
+        now_ms: i64,
+        reserved_since_ms: i64,
+    ) -> Result<Option<UserInfo>>;
+
+    /// The names that users got after this time, with their ids: tokens that are about bear older ones.
+    async fn renamed_since(&self, since_ms: i64) -> Result<Vec<(UserId, String)>>;
+
+    /// Empties an account for good and ends its sessions and keys, which are returned: its id stays, marked as deleted, its
+    /// name is free. Reports about it stay.
+    async fn delete_account(&self, user: UserId, now_ms: i64) -> Result<Vec<SessionId>>;
+
+    /// Keeps an account out, ending its sessions and keys, which are returned, or lets it in again; `None` if there is none.
+    async fn suspend(&self, user: UserId, suspended: bool, now_ms: i64) -> Result<Option<Vec<SessionId>>>;
+
+    /// Starts a session; `false` if the user has `limit` live ones already, or the account is suspended or deleted.
+    async fn create_session(&self, user: UserId, session: NewSession, limit: usize, tell: Vec<Telling>)
+    -> Result<bool>;
 
     /// Uses up the refresh token `old`, in the request `request`, and makes `new` valid until `new_expires_ms`.
     async fn rotate_refresh(
@@ -110,10 +331,11 @@ pub trait Users: Send + Sync + 'static {
     /// Notes when sessions were in use, and that each lives, with its unused refresh token, for `lifetime_ms` from then.
     async fn touch_sessions(&self, seen: Vec<(SessionId, i64)>, lifetime_ms: i64) -> Result<()>;
 
-    /// Ends a session of the user and all its tokens; `false` if there is none, or it has ended before.
-    async fn end_session(&self, user: UserId, session: SessionId, now_ms: i64) -> Result<bool>;
+    /// Ends a session of the user and all its tokens; `false` if there is none, or it has ended before: then nothing is told.
+    async fn end_session(&self, user: UserId, session: SessionId, now_ms: i64, tell: Vec<Telling>) -> Result<bool>;
 
-    /// Replaces the password hash and ends all sessions but `keep`; returns those ended. `None` if the hash is no longer `old_hash`.
+    /// Replaces the password hash and ends all sessions but `keep`; returns those ended. `None` if the hash is no longer
+    /// `old_hash`.
     async fn change_password(
         &self,
         user: UserId,
@@ -121,11 +343,93 @@ pub trait Users: Send + Sync + 'static {
         new_hash: String,
         keep: SessionId,
         now_ms: i64,
+        tell: Vec<Telling>,
     ) -> Result<Option<Vec<SessionId>>>;
 
-    /// Sessions ended after this time: their short-lived tokens may not be over yet.
+    /// Sessions and API keys ended after this time: their short-lived tokens may not be over yet.
     async fn sessions_ended_since(&self, since_ms: i64) -> Result<Vec<SessionId>>;
 
     /// Forgets tokens and ended sessions that were over before this time.
     async fn forget_expired(&self, before_ms: i64) -> Result<()>;
+
+    /// Makes a bot with its personal log, or returns the one that the same request of the same owner made before. `None` if the
+    /// name is taken; [`Err`](std::result::Result::Err) in the inner result: how many bots the owner has, if that is `limit`.
+    async fn create_bot(&self, bot: NewBot, limit: usize) -> Result<std::result::Result<Option<BotRow>, usize>>;
+
+    /// The user's bots, oldest first.
+    async fn bots(&self, owner: UserId) -> Result<Vec<BotRow>>;
+
+    /// Makes a key; `false` if the bot has `limit` live ones already. The same request makes the same key again.
+    async fn create_api_key(&self, key: NewApiKey, limit: usize, now_ms: i64) -> Result<bool>;
+
+    /// The bot's keys that are good, oldest first.
+    async fn api_keys(&self, bot: UserId, now_ms: i64) -> Result<Vec<ApiKeyRow>>;
+
+    /// The key with this hash, if it is good.
+    async fn api_key(&self, hash: TokenHash, now_ms: i64) -> Result<Option<ApiKeyRow>>;
+
+    /// Ends a key; `false` if the bot has none such.
+    async fn end_api_key(&self, bot: UserId, key: SessionId, now_ms: i64) -> Result<bool>;
+
+    /// Makes an incoming webhook; `false` if the bot has `limit` already. The same request makes the same one again.
+    async fn create_incoming(&self, incoming: NewIncoming, limit: usize) -> Result<bool>;
+
+    /// The bot's incoming webhooks, oldest first.
+    async fn incoming(&self, bot: UserId) -> Result<Vec<Incoming>>;
+
+    /// The incoming webhook with this token's hash.
+    async fn incoming_by_hash(&self, hash: TokenHash) -> Result<Option<Incoming>>;
+
+    /// The incoming webhook with this id.
+    async fn incoming_by_id(&self, id: u64) -> Result<Option<Incoming>>;
+
+    /// Removes one; `false` if there is none.
+    async fn delete_incoming(&self, id: u64) -> Result<bool>;
+
+    /// Files a report, once for each request of a reporter.
+    async fn report(&self, report: NewReport) -> Result<()>;
+
+    /// Reports by descending id before `before`; those that were closed only if `closed`.
+    async fn reports(&self, closed: bool, before: u64, limit: u32) -> Result<Vec<ReportRow>>;
+
+    /// Closes a report; `false` if there is none.
+    async fn close_report(&self, id: u64, note: String) -> Result<bool>;
+}
+
+/// What is stored of outgoing webhooks, for the user service and for whoever delivers.
+#[async_trait]
+pub trait Webhooks: Send + Sync + 'static {
+    /// Makes a webhook, which begins at `state`; `false` if the bot has `limit` already. The same request makes the same one
+    /// again.
+    async fn create_webhook(&self, webhook: NewWebhook, state: WebhookState, limit: usize) -> Result<bool>;
+
+    /// The bot's webhooks, oldest first; of all bots if `None`.
+    async fn webhooks(&self, bot: Option<UserId>) -> Result<Vec<WebhookRow>>;
+
+    /// The webhook with this id.
+    async fn webhook(&self, id: u64) -> Result<Option<WebhookRow>>;
+
+    /// Removes a webhook with its state and dead letters; `false` if there is none.
+    async fn delete_webhook(&self, id: u64) -> Result<bool>;
+
+    /// How far a webhook has come.
+    async fn webhook_state(&self, id: u64) -> Result<WebhookState>;
+
+    /// Notes how far it has come: an empty cursor leaves the former, positions are merged by maximum.
+    async fn put_webhook_state(&self, id: u64, state: WebhookState) -> Result<()>;
+
+    /// Notes why the last attempt failed; empty: it did not.
+    async fn put_webhook_error(&self, id: u64, error: String) -> Result<()>;
+
+    /// Adds a dead letter, dropping the oldest beyond `letters_max`.
+    async fn add_dead_letter(&self, webhook: u64, letter: DeadLetterRow, letters_max: usize) -> Result<()>;
+
+    /// Dead letters by ascending id after `after`; only those to be tried again if `redeliver`.
+    async fn dead_letters(&self, webhook: u64, after: u64, limit: u32, redeliver: bool) -> Result<Vec<DeadLetterRow>>;
+
+    /// Marks dead letters (none named: all) to be tried again.
+    async fn redeliver(&self, webhook: u64, letters: Vec<u64>) -> Result<()>;
+
+    /// Removes a dead letter that was delivered after all.
+    async fn remove_dead_letter(&self, webhook: u64, letter: u64) -> Result<()>;
 }

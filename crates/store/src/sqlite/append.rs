@@ -13,7 +13,7 @@ use super::{
     logs::{Log, NewMember},
     writer::Writer,
 };
-use crate::{Appended, Audience, Membership, NewEntry, Refused};
+use crate::{Act, Appended, Audience, Membership, NewEntry, Refused, Telling};
 
 type Outcome = Result<Appended, Refused>;
 
@@ -30,9 +30,9 @@ impl Writer<'_> {
         entries
             .iter()
             .map(|entry| {
-                let outcome = match &entry.membership {
-                    None => self.append_plain(entry)?,
-                    Some(membership) => self.append_change(entry, membership)?,
+                let outcome = match &entry.act {
+                    Act::Membership(membership) => self.append_change(entry, membership)?,
+                    _ => self.append_plain(entry)?,
                 };
                 if let (Some(effect), Ok(_)) = (entry.settles, &outcome) {
                     self.prepared("DELETE FROM effects WHERE revision = ?1")?.execute([column(effect.0)])?;
@@ -134,7 +134,11 @@ impl Writer<'_> {
         }
         for &user in &change.exiting {
             self.delete_member(conversation, column(user.get()))?;
-            self.insert_effect(entry, user, content::Kind::GroupExited(GroupExited { group }))?;
+            self.insert_effect(
+                entry,
+                user,
+                content::Kind::GroupExited(GroupExited { group, removed: user != entry.sender }),
+            )?;
         }
         if !change.entering.is_empty() || !change.exiting.is_empty() {
             self.prepared("UPDATE conversations SET members = ?2 WHERE id = ?1")?
@@ -143,19 +147,26 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Notes what is to be told in the user's personal log. The id is a new one rather than derived from the entry's:
-    /// one that can be guessed could be used up before, and the effect never be told.
     fn insert_effect(&mut self, entry: &NewEntry, user: UserId, kind: content::Kind) -> rusqlite::Result<()> {
+        let content = RawContent::from(kind).as_bytes().clone();
+        self.note_effect(&Telling { user, time_ms: entry.time_ms, content }, None)
+    }
+
+    /// Notes what is to be told in the user's personal log, and which contact it changes there. The id is a new one rather
+    /// than derived from the entry's: one that can be guessed could be used up before, and the effect never be told.
+    pub(super) fn note_effect(&mut self, telling: &Telling, peer: Option<UserId>) -> rusqlite::Result<()> {
         let revision = self.next_revision();
-        let content = RawContent::from(kind);
-        self.prepared("INSERT INTO effects (revision, user, id, time_ms, content) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![
-                revision,
-                column(user.get()),
-                EntryId::generate().as_bytes(),
-                entry.time_ms,
-                content.as_bytes().as_ref()
-            ])?;
+        self.prepared(
+            "INSERT INTO effects (revision, user, id, time_ms, content, peer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            revision,
+            column(telling.user.get()),
+            EntryId::generate().as_bytes(),
+            telling.time_ms,
+            telling.content.as_ref(),
+            peer.map(|peer| column(peer.get()))
+        ])?;
         Ok(())
     }
 
@@ -163,8 +174,11 @@ impl Writer<'_> {
     /// was used before.
     fn insert(&mut self, entry: &NewEntry, log: Log) -> rusqlite::Result<Option<(Log, i64)>> {
         let conversation = column(entry.conversation.get());
-        let log =
-            Log { last_position: log.last_position + 1, messages: log.messages + i64::from(entry.is_message), ..log };
+        let log = Log {
+            last_position: log.last_position + 1,
+            messages: log.messages + i64::from(matches!(entry.act, Act::Message { .. })),
+            ..log
+        };
         let given = self.next_entry_revision();
         let revision = given.revision;
         let inserted = self.insert_entry.execute(params![
@@ -222,6 +236,8 @@ fn appended(entry: &NewEntry, log: Log, change: &Change) -> Appended {
         },
         entered: change.entering.iter().map(|(user, _)| *user).collect(),
         exited: change.exiting.clone(),
+        content: None,
+        withheld: false,
     }
 }
 

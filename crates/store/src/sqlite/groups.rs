@@ -1,14 +1,14 @@
 //! What the group service stores.
 
 use async_trait::async_trait;
-use protocol::{GroupId, wire::JoinPolicy};
+use protocol::{EntryId, GroupId, UserId, wire::JoinPolicy};
 use rusqlite::{OptionalExtension, Row, params, types::Type};
 
 use super::{
     SqliteStore,
     convert::{self, column},
 };
-use crate::{Group, Groups, NewGroup, Result};
+use crate::{Group, GroupLink, Groups, JoinRequestRow, NewGroup, Result, Telling};
 
 #[async_trait]
 impl Groups for SqliteStore {
@@ -16,7 +16,7 @@ impl Groups for SqliteStore {
         self.write(move |writer| {
             let creator = column(group.creator.get());
             let found = writer
-                .prepared("SELECT id, title, join_policy FROM groups WHERE request = ?1 AND creator = ?2")?
+                .prepared(&format!("{SELECT} WHERE request = ?1 AND creator = ?2"))?
                 .query_row(params![group.request.as_bytes(), creator], from_row)
                 .optional()?;
             if let Some(found) = found {
@@ -35,14 +35,25 @@ impl Groups for SqliteStore {
                     group.join_policy as i32,
                     group.created_ms
                 ])?;
-            Ok(Group { id: group.id, title: group.title.clone(), join_policy: group.join_policy })
+            Ok(Group {
+                id: group.id,
+                title: group.title.clone(),
+                description: String::new(),
+                avatar: String::new(),
+                announcement: String::new(),
+                join_policy: group.join_policy,
+                admins_invite: false,
+                muted: false,
+                dissolved: false,
+                created_ms: group.created_ms,
+            })
         })
         .await
     }
 
     async fn find(&self, ids: Vec<GroupId>) -> Result<Vec<Group>> {
         self.read(move |connection| {
-            let mut find = connection.prepare_cached("SELECT id, title, join_policy FROM groups WHERE id = ?1")?;
+            let mut find = connection.prepare_cached(&format!("{SELECT} WHERE groups.id = ?1"))?;
             let mut groups = Vec::with_capacity(ids.len());
             for id in ids {
                 groups.extend(find.query_row([column(id.get())], from_row).optional()?);
@@ -51,7 +62,48 @@ impl Groups for SqliteStore {
         })
         .await
     }
+
+    async fn put_join_request(&self, _group: GroupId, _request: JoinRequestRow, _tell: Vec<Telling>) -> Result<bool> {
+        todo!()
+    }
+
+    async fn close_join_request(&self, _group: GroupId, _user: UserId, _tell: Vec<Telling>) -> Result<bool> {
+        todo!()
+    }
+
+    async fn join_requests(&self, _group: GroupId, _after: UserId, _limit: u32) -> Result<Vec<JoinRequestRow>> {
+        todo!()
+    }
+
+    async fn create_link(
+        &self,
+        _link: GroupLink,
+        _request: EntryId,
+        _links_max: usize,
+        _now_ms: i64,
+    ) -> Result<Option<GroupLink>> {
+        todo!()
+    }
+
+    async fn link(&self, _code: String) -> Result<Option<GroupLink>> {
+        todo!()
+    }
+
+    async fn links(&self, _group: GroupId, _now_ms: i64) -> Result<Vec<GroupLink>> {
+        todo!()
+    }
+
+    async fn use_link(&self, _code: String, _user: UserId, _now_ms: i64) -> Result<bool> {
+        todo!()
+    }
+    async fn revoke_link(&self, _group: GroupId, _code: String) -> Result<bool> {
+        todo!()
+    }
 }
+
+const SELECT: &str = "SELECT groups.id, title, join_policy, description, avatar, announcement, admins_invite,
+     coalesce(muted, 0), coalesce(dissolved, 0), created_ms
+     FROM groups LEFT JOIN conversations ON conversations.id = groups.id";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Group> {
     let policy: i32 = row.get(2)?;
@@ -60,5 +112,12 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Group> {
         title: row.get(1)?,
         join_policy: JoinPolicy::try_from(policy)
             .map_err(|error| rusqlite::Error::FromSqlConversionFailure(2, Type::Integer, error.into()))?,
+        description: row.get(3)?,
+        avatar: row.get(4)?,
+        announcement: row.get(5)?,
+        admins_invite: row.get(6)?,
+        muted: row.get(7)?,
+        dissolved: row.get(8)?,
+        created_ms: row.get(9)?,
     })
 }

@@ -108,5 +108,9 @@ fn head(connection: &Connection, change: Change, entries: u32, room: &mut usize)
         unread: messages.saturating_sub(messages_read),
         peer_read_position,
         entries: pages::last(connection, change.conversation, entries, room)?,
+        unread_mentions: 0,
+        peer_delivered_position: 0,
+        own: crate::OwnView::default(),
+        role: protocol::wire::Role::Member,
     })
 }

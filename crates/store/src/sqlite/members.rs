@@ -1,21 +1,18 @@
 //! Read positions, and who is a member.
 
-use protocol::{
-    ConversationId, GroupId, UserId,
-    wire::{ConversationKind, Role},
-};
-use rusqlite::{Connection, params};
+use protocol::{ConversationId, GroupId, UserId, wire::ConversationKind};
+use rusqlite::{Connection, Row, params};
 
 use super::{
     append::{pair, users},
     convert::{self, bound, column},
     writer::Writer,
 };
-use crate::ReadMark;
+use crate::{Audience, MemberPage, MemberRow, Moved, ReadMark};
 
 impl Writer<'_> {
     /// Moves a read position forward; `None` if it did not move.
-    pub(super) fn mark_read(&mut self, mark: &ReadMark) -> rusqlite::Result<Option<(Vec<UserId>, u64)>> {
+    pub(super) fn mark_read(&mut self, mark: &ReadMark) -> rusqlite::Result<Option<Moved>> {
         let (conversation, user) = (column(mark.conversation.get()), column(mark.user.get()));
         let Some(log) = self.log(conversation)? else { return Ok(None) };
         let Some(read_position) = self.read_position(conversation, user)? else { return Ok(None) };
@@ -29,7 +26,7 @@ impl Writer<'_> {
             ConversationKind::Direct => users(log.users),
             _ => vec![mark.user],
         };
-        Ok(Some((concerned, position.cast_unsigned())))
+        Ok(Some(Moved { position: position.cast_unsigned(), audience: Audience::Users(concerned) }))
     }
 }
 
@@ -53,21 +50,44 @@ pub(super) fn page(
     conversation: ConversationId,
     after: UserId,
     limit: u32,
-) -> rusqlite::Result<(Vec<(UserId, Role)>, u64)> {
+    admins: bool,
+) -> rusqlite::Result<MemberPage> {
     let conversation = column(conversation.get());
     let total = connection
-        .prepare_cached("SELECT members FROM conversations WHERE id = ?1")?
-        .query_row([conversation], |row| convert::number(row, 0))?;
-    let members = connection
-        .prepare_cached("SELECT user, role FROM members WHERE conversation = ?1 AND user > ?2 ORDER BY user LIMIT ?3")?
-        .query_map(params![conversation, bound(after.get()), limit], |row| {
-            Ok((convert::user(row, 0)?, convert::role(row, 1)?))
+        .prepare_cached(if admins {
+            "SELECT count(*) FROM members WHERE conversation = ?1 AND role > 0"
+        } else {
+            "SELECT members FROM conversations WHERE id = ?1"
         })?
+        .query_row([conversation], |row| convert::number(row, 0))?;
+    let role = if admins { "AND role > 0" } else { "" };
+    let members = connection
+        .prepare_cached(&format!(
+            "SELECT user, role, nickname, muted_until_ms, delivered_position, read_position FROM members
+             WHERE conversation = ?1 AND user > ?2 {role} ORDER BY user LIMIT ?3"
+        ))?
+        .query_map(params![conversation, bound(after.get()), limit], member)?
         .collect::<rusqlite::Result<_>>()?;
-    Ok((members, total))
+    Ok(MemberPage { members, total })
 }
 
-pub(super) fn filter_peers(connection: &Connection, user: UserId, users: Vec<UserId>) -> rusqlite::Result<Vec<UserId>> {
+fn member(row: &Row<'_>) -> rusqlite::Result<MemberRow> {
+    let read_position = convert::number(row, 5)?;
+    Ok(MemberRow {
+        user: convert::user(row, 0)?,
+        role: convert::role(row, 1)?,
+        nickname: row.get(2)?,
+        muted_until_ms: row.get(3)?,
+        delivered_position: convert::number(row, 4)?.max(read_position),
+        read_position,
+    })
+}
+
+pub(super) fn filter_visible(
+    connection: &Connection,
+    user: UserId,
+    users: Vec<UserId>,
+) -> rusqlite::Result<Vec<UserId>> {
     // Writing moves one's read position, and so does reading.
     let mut find = connection.prepare_cached(
         "SELECT 1 FROM conversations JOIN members ON conversation = id AND user = ?3

@@ -1,7 +1,7 @@
 //! What the message service stores.
 
 use async_trait::async_trait;
-use protocol::{ConversationId, GroupId, UserId, wire::Role};
+use protocol::{ConversationId, EntryId, GroupId, UserId, wire::Entry};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{
@@ -9,7 +9,10 @@ use super::{
     append::{FIND_DIRECT, pair},
     convert, heads, members, pages,
 };
-use crate::{Appended, Effect, HeadRow, Messages, NewEntry, Page, PageRequest, ReadMark, Refused, Result, Revision};
+use crate::{
+    Appended, ContactRow, Effect, HeadRow, MemberPage, MemberRow, Messages, Moved, NewEntry, Page, PageRequest,
+    ReadMark, ReceiptCounts, Refused, Result, Revision, Scan, UserSettings,
+};
 
 #[async_trait]
 impl Messages for SqliteStore {
@@ -67,7 +70,7 @@ impl Messages for SqliteStore {
         self.read(move |connection| heads::read(connection, question)).await
     }
 
-    async fn mark_read(&self, marks: Vec<ReadMark>) -> Result<Vec<Option<(Vec<UserId>, u64)>>> {
+    async fn mark_read(&self, marks: Vec<ReadMark>) -> Result<Vec<Option<Moved>>> {
         self.write(move |writer| marks.iter().map(|mark| writer.mark_read(mark)).collect()).await
     }
 
@@ -81,12 +84,13 @@ impl Messages for SqliteStore {
         conversation: ConversationId,
         after: UserId,
         limit: u32,
-    ) -> Result<Option<(Vec<(UserId, Role)>, u64)>> {
+        admins: bool,
+    ) -> Result<Option<MemberPage>> {
         self.read(move |connection| {
             if !members::is_member(connection, conversation, reader)? {
                 return Ok(None);
             }
-            members::page(connection, conversation, after, limit).map(Some)
+            members::page(connection, conversation, after, limit, admins).map(Some)
         })
         .await
     }
@@ -105,8 +109,8 @@ impl Messages for SqliteStore {
         .await
     }
 
-    async fn filter_peers(&self, user: UserId, users: Vec<UserId>) -> Result<Vec<UserId>> {
-        self.read(move |connection| members::filter_peers(connection, user, users)).await
+    async fn filter_visible(&self, user: UserId, users: Vec<UserId>) -> Result<Vec<UserId>> {
+        self.read(move |connection| members::filter_visible(connection, user, users)).await
     }
 
     async fn effects(&self, limit: u32) -> Result<Vec<Effect>> {
@@ -120,10 +124,77 @@ impl Messages for SqliteStore {
                         id: convert::entry_id(row, 2)?,
                         time_ms: row.get(3)?,
                         content: row.get::<_, Vec<u8>>(4)?.into(),
+                        contact: None,
                     })
                 })?
                 .collect()
         })
         .await
+    }
+
+    async fn mark_delivered(&self, _marks: Vec<ReadMark>) -> Result<Vec<Option<Moved>>> {
+        todo!()
+    }
+
+    async fn member(&self, _conversation: ConversationId, _user: UserId) -> Result<Option<MemberRow>> {
+        todo!()
+    }
+
+    async fn member_count(&self, _conversation: ConversationId) -> Result<u64> {
+        todo!()
+    }
+
+    async fn bans(&self, _conversation: ConversationId, _after: UserId, _limit: u32) -> Result<Vec<UserId>> {
+        todo!()
+    }
+
+    async fn receipts(
+        &self,
+        _reader: UserId,
+        _conversation: ConversationId,
+        _position: u64,
+    ) -> Result<Option<ReceiptCounts>> {
+        todo!()
+    }
+
+    async fn changes(
+        &self,
+        _reader: UserId,
+        _conversation: ConversationId,
+        _targets: Vec<u64>,
+        _after: u64,
+        _limit: u32,
+    ) -> Result<Option<Vec<Entry>>> {
+        todo!()
+    }
+
+    async fn pins(&self, _reader: UserId, _conversation: ConversationId, _limit: u32) -> Result<Option<Vec<Entry>>> {
+        todo!()
+    }
+
+    async fn scan(
+        &self,
+        _reader: UserId,
+        _conversation: ConversationId,
+        _before: u64,
+        _entries: u32,
+    ) -> Result<Option<Scan>> {
+        todo!()
+    }
+
+    async fn is_used(&self, _sender: UserId, _id: EntryId) -> Result<bool> {
+        todo!()
+    }
+
+    async fn contacts(&self, _user: UserId, _after: UserId, _limit: u32) -> Result<Vec<ContactRow>> {
+        todo!()
+    }
+
+    async fn standings(&self, _user: UserId, _of: Vec<UserId>) -> Result<Vec<(Option<ContactRow>, UserSettings)>> {
+        todo!()
+    }
+
+    async fn settings(&self, _user: UserId) -> Result<UserSettings> {
+        todo!()
     }
 }

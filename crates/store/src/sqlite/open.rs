@@ -20,7 +20,8 @@ use super::{
 
 /// The schema's versions; `PRAGMA user_version` tells how many of them a database has seen. One that was released is
 /// never changed.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/001_logs_and_accounts.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("migrations/001_logs_and_accounts.sql"), include_str!("migrations/002_chat.sql")];
 /// For locks that the store's own connections hold for moments, for example while one recovers the log.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Prepared statements kept by a connection: more than the store has.
