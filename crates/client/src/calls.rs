@@ -106,9 +106,9 @@ impl Client {
     }
 
     /// Becomes a member of an open group.
-    pub async fn join_group(&self, group: GroupId, id: EntryId) -> Result<wire::Conversation, Error> {
-        let request = wire::JoinGroup { id: id.to_string(), group: group.get() };
-        expect!(self.request(Request::JoinGroup(request)).await?, Conversation)
+    pub async fn join_group(&self, group: GroupId, id: EntryId) -> Result<wire::Joined, Error> {
+        let request = wire::JoinGroup { id: id.to_string(), group: group.get(), ..wire::JoinGroup::default() };
+        expect!(self.request(Request::JoinGroup(request)).await?, Joined)
     }
 
     /// Leaves a group.
@@ -119,7 +119,8 @@ impl Client {
 
     /// One page of a group's members: those with a larger id than `after`.
     pub async fn members(&self, group: GroupId, after: Option<UserId>, limit: u32) -> Result<wire::Members, Error> {
-        let request = wire::ListMembers { group: group.get(), after: after.map_or(0, UserId::get), limit };
+        let request =
+            wire::ListMembers { group: group.get(), after: after.map_or(0, UserId::get), limit, admins: false };
         expect!(self.request(Request::ListMembers(request)).await?, Members)
     }
 

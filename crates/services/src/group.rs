@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use api::{
     AppendRequest, Call, FilterMembersRequest, GroupIds, GroupService, Groups, MemberRole, Membership, MessageService,
-    UserService,
+    UserService, append_request,
 };
 use async_trait::async_trait;
 use cache::{Cache, Lookup, LookupConfig};
@@ -53,7 +53,7 @@ impl From<store::Group> for Info {
 
 impl Info {
     fn conversation(self) -> Conversation {
-        Conversation { id: self.id, kind: ConversationKind::Group.into(), peer: None, title: self.title }
+        Conversation { id: self.id, kind: ConversationKind::Group.into(), title: self.title, ..Conversation::default() }
     }
 }
 
@@ -111,7 +111,7 @@ impl Service {
             sender: sender.get(),
             id,
             content: Some(kind.into()),
-            membership: Some(members),
+            act: Some(append_request::Act::Membership(members)),
         };
         // No origin: the answer does not bear the position, so the connection that asked needs the push as well.
         let call = Call { origin: None, ..call.clone() };
@@ -157,7 +157,7 @@ impl GroupService for Service {
         let mut enter = vec![MemberRole { user: creator.get(), role: Role::Owner.into() }];
         enter.extend(members(&others));
         let created = Kind::GroupCreated(wire::GroupCreated { title, members: others });
-        let membership = Membership { create: true, enter, exit: Vec::new() };
+        let membership = Membership { create: true, enter, ..Membership::default() };
         self.tell(call, group.id.get(), creator, request.id, created, membership).await?;
         Ok(Info::from(group).conversation())
     }
@@ -172,32 +172,32 @@ impl GroupService for Service {
         }
         self.group(request.group).await?;
         self.check_users(call, &users).await?;
-        let membership = Membership { create: false, enter: members(&users), exit: Vec::new() };
+        let membership = Membership { enter: members(&users), ..Membership::default() };
         let added = Kind::MembersAdded(wire::MembersAdded { members: users });
         self.tell(call, request.group, caller.user, request.id, added, membership).await?;
         Ok(wire::Done {})
     }
 
-    async fn join_group(&self, call: &Call, request: wire::JoinGroup) -> Result<Conversation> {
+    async fn join_group(&self, call: &Call, request: wire::JoinGroup) -> Result<wire::Joined> {
         let caller = call.caller()?;
         let group = self.group(request.group).await?;
         let user = caller.user.get();
         let known = FilterMembersRequest { conversation: request.group, users: vec![user] };
         if !self.messages.filter_members(call, known).await?.ids.is_empty() {
-            return Ok(group.conversation());
+            return Ok(wire::Joined { conversation: Some(group.conversation()), waiting: false });
         }
         if group.join_policy() != JoinPolicy::Open {
             return Err(Error::new(ErrorCode::Forbidden, "this group is joined by invitation only: ask a member"));
         }
-        let membership = Membership { create: false, enter: members(&[user]), exit: Vec::new() };
+        let membership = Membership { enter: members(&[user]), ..Membership::default() };
         let joined = Kind::MemberJoined(wire::MemberJoined {});
         self.tell(call, request.group, caller.user, request.id, joined, membership).await?;
-        Ok(group.conversation())
+        Ok(wire::Joined { conversation: Some(group.conversation()), waiting: false })
     }
 
     async fn leave_group(&self, call: &Call, request: wire::LeaveGroup) -> Result<wire::Done> {
         let caller = call.caller()?;
-        let membership = Membership { create: false, enter: Vec::new(), exit: vec![caller.user.get()] };
+        let membership = Membership { exit: vec![caller.user.get()], ..Membership::default() };
         let left = Kind::MemberLeft(wire::MemberLeft {});
         self.tell(call, request.group, caller.user, request.id, left, membership).await?;
         Ok(wire::Done {})

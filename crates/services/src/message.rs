@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use api::{
     AppendRequest, Call, FilterMembersRequest, GroupIds, ListGroupsRequest, MessageService, OpenDirectRequest,
-    SendRequest, SendResponse, SendResult, UserIds, send_result,
+    SendRequest, SendResponse, SendResult, UserIds, append_request, send_result,
 };
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
@@ -21,8 +21,11 @@ use protocol::{
     queue::delivery::What,
     wire::{self, ConversationKind, Role, server_frame::Body},
 };
-use queue::Queue;
-use store::{Headed, Membership, Messages, NewEntry, Page, PageRequest, ReadMark, Revision};
+use queue::{Queue, Topic};
+use store::{
+    Act, Audience, Headed, MemberPage, MemberRow, Membership, Messages, Moved, NewEntry, Page, PageRequest, ReadMark,
+    Revision,
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -130,8 +133,7 @@ impl Service {
             id,
             time_ms: self.clock.now_ms(),
             content,
-            is_message: true,
-            membership: None,
+            act: Act::Message { mentions: Vec::new(), mentions_everyone: false },
             settles: None,
         })
     }
@@ -167,19 +169,22 @@ impl MessageService for Service {
 
     async fn append(&self, call: &Call, request: AppendRequest) -> Result<wire::Sent> {
         let content = request.content.ok_or_else(|| Error::invalid("content: missing"))?;
-        let membership = request.membership.map(|membership| Membership {
-            create: membership.create,
-            enter: membership.enter.into_iter().map(|member| (UserId::new(member.user), member.role())).collect(),
-            exit: membership.exit.into_iter().map(UserId::new).collect(),
-        });
+        let act = match request.act {
+            Some(append_request::Act::Membership(membership)) => Act::Membership(Membership {
+                create: membership.create,
+                enter: membership.enter.into_iter().map(|member| (UserId::new(member.user), member.role())).collect(),
+                exit: membership.exit.into_iter().map(UserId::new).collect(),
+                ..Membership::default()
+            }),
+            _ => Act::Tell,
+        };
         let entry = NewEntry {
             conversation: ConversationId::new(request.conversation),
             sender: UserId::new(request.sender),
             id: text::entry_id(&request.id)?,
             time_ms: self.clock.now_ms(),
             content: content.as_bytes().clone(),
-            is_message: false,
-            membership,
+            act,
             settles: None,
         };
         let mut results = self.appender.append(call, vec![entry]).await;
@@ -194,8 +199,8 @@ impl MessageService for Service {
         Ok(wire::Conversation {
             id: id.get(),
             kind: ConversationKind::Direct.into(),
-            peer: Some(wire::UserInfo { id: peer.get(), name: String::new() }),
-            title: String::new(),
+            peer: Some(wire::UserInfo { id: peer.get(), ..Default::default() }),
+            ..Default::default()
         })
     }
 
@@ -247,10 +252,14 @@ impl MessageService for Service {
         let mark = ReadMark { conversation, user: caller.user, position: request.position };
         let moved = self.store.mark_read(vec![mark]).await?;
         let mut pushes = Pushes::default();
-        for (concerned, position) in moved.into_iter().flatten() {
+        for Moved { position, audience } in moved.into_iter().flatten() {
             let moved = wire::ReadMoved { conversation: request.conversation, user: caller.user.get(), position };
             let origin = call.origin.map_or(0, |origin| origin.0);
-            pushes.add_for_users(&concerned, origin, What::Frame(push::frame(Body::ReadMoved(moved))));
+            let what = What::Frame(push::frame(Body::ReadMoved(moved)));
+            match audience {
+                Audience::Users(users) => pushes.add_for_users(&users, origin, what),
+                Audience::Group(group) => pushes.add_for_topic(Topic::Group(group), origin, what),
+            }
         }
         self.publisher.publish(pushes);
         Ok(wire::Done {})
@@ -265,11 +274,14 @@ impl MessageService for Service {
         let caller = call.caller()?;
         let limit = bounded("limit", request.limit, limits::MEMBERS_PAGE_DEFAULT, limits::MEMBERS_PAGE_MAX)?;
         let conversation = ConversationId::new(request.group);
-        let members = self.store.members(caller.user, conversation, UserId::new(request.after), limit).await?;
-        let (members, total) = members.ok_or_else(Error::not_member)?;
-        let member = |(user, role): (UserId, Role)| wire::Member {
-            user: Some(wire::UserInfo { id: user.get(), name: String::new() }),
-            role: role.into(),
+        let members =
+            self.store.members(caller.user, conversation, UserId::new(request.after), limit, request.admins).await?;
+        let MemberPage { members, total } = members.ok_or_else(Error::not_member)?;
+        let member = |row: MemberRow| wire::Member {
+            user: Some(wire::UserInfo { id: row.user.get(), ..Default::default() }),
+            role: row.role.into(),
+            nickname: row.nickname,
+            muted_until_ms: row.muted_until_ms,
         };
         Ok(wire::Members { members: members.into_iter().map(member).collect(), total })
     }
@@ -280,9 +292,9 @@ impl MessageService for Service {
         Ok(UserIds { ids: members.into_iter().map(UserId::get).collect() })
     }
 
-    async fn filter_peers(&self, call: &Call, request: UserIds) -> Result<UserIds> {
+    async fn filter_visible(&self, call: &Call, request: UserIds) -> Result<UserIds> {
         let users = request.ids.into_iter().map(UserId::new).collect();
-        let peers = self.store.filter_peers(call.caller()?.user, users).await?;
+        let peers = self.store.filter_visible(call.caller()?.user, users).await?;
         Ok(UserIds { ids: peers.into_iter().map(UserId::get).collect() })
     }
 }
@@ -314,14 +326,20 @@ fn head(row: store::HeadRow) -> wire::Head {
         conversation: Some(wire::Conversation {
             id: row.conversation.get(),
             kind: row.kind.into(),
-            peer: row.peer.map(|peer| wire::UserInfo { id: peer.get(), name: String::new() }),
-            title: String::new(),
+            peer: row.peer.map(|peer| wire::UserInfo { id: peer.get(), ..Default::default() }),
+            ..Default::default()
         }),
         last_position: row.last_position,
         read_position: row.read_position,
         unread: row.unread,
         peer_read_position: row.peer_read_position,
         entries: row.entries,
+        unread_mentions: row.unread_mentions,
+        peer_delivered_position: row.peer_delivered_position,
+        settings: row.own.settings,
+        draft: row.own.draft,
+        deleted_up_to: row.own.deleted_up_to,
+        role: row.role.into(),
     }
 }
 

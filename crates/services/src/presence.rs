@@ -70,7 +70,7 @@ impl Service {
     /// Tells those who watch. That it fails is no error: watchers ask again.
     async fn tell(&self, user: UserId, online: bool) {
         let seen_ms = if online { 0 } else { self.clock.now_ms() };
-        let presence = wire::Presence { user: user.get(), online, seen_ms };
+        let presence = wire::Presence { user: user.get(), online, seen_ms, away: false };
         let mut pushes = Pushes::default();
         pushes.add_for_topic(Topic::Presence(user), 0, What::Frame(push::frame(Body::PresenceChanged(presence))));
         if let Err(error) = pushes.publish(self.queue.as_ref(), 1).await {
@@ -107,14 +107,14 @@ impl PresenceService for Service {
         if count > limits::WATCH_USERS_MAX {
             return Err(Error::limit("users", count, limits::WATCH_USERS_MAX));
         }
-        let peers = self.messages.filter_peers(call, UserIds { ids: request.users }).await?;
+        let peers = self.messages.filter_visible(call, UserIds { ids: request.users }).await?;
         let peers: Vec<UserId> = peers.ids.into_iter().map(UserId::new).collect();
         let online = self.queue.routes(&peers).await.map_err(unavailable)?;
         let seen = self.store.last_seen(peers.clone()).await?;
         let presence = |(user, gateways): (&UserId, Vec<GatewayId>)| {
             let online = !gateways.is_empty();
             let seen_ms = seen.iter().find(|(known, _)| known == user).map_or(0, |(_, seen_ms)| *seen_ms);
-            wire::Presence { user: user.get(), online, seen_ms: if online { 0 } else { seen_ms } }
+            wire::Presence { user: user.get(), online, seen_ms: if online { 0 } else { seen_ms }, away: false }
         };
         Ok(wire::Presences { presences: peers.iter().zip(online).map(presence).collect() })
     }

@@ -212,8 +212,8 @@ impl Service {
         if self.ended.contains(claims.session) {
             return Err(session_ended());
         }
-        let user = UserInfo { id: claims.user.get(), name: claims.name.clone() };
-        let identity = Identity { user: Some(user), session: claims.session.get() };
+        let user = UserInfo { id: claims.user.get(), name: claims.name.clone(), ..UserInfo::default() };
+        let identity = Identity { user: Some(user), session: claims.session.get(), scopes: Vec::new() };
         Ok((claims, identity))
     }
 
@@ -250,7 +250,7 @@ impl UserService for Service {
         };
         let (user, call) = (account.id, call.clone());
         self.whole(async move |me| {
-            if !me.store.create_account(account).await? {
+            if !me.store.create_account(account, Vec::new()).await? {
                 return Err(taken());
             }
             me.by_name.invalidate(&[name.key()]).await;
@@ -266,15 +266,20 @@ impl UserService for Service {
         let account = self.account(&request.name, request.password).await?;
         let call = call.clone();
         self.whole(async move |me| {
-            me.create_session(&call, account.id, &session).await?;
+            me.create_session(&call, UserId::new(account.user.id), &session).await?;
             // If the password was changed while this one was checked, the change did not see this session.
-            let now = me.store.account(account.id).await?;
+            let now = me.store.account(UserId::new(account.user.id)).await?;
             if now.is_none_or(|now| now.password_hash != account.password_hash) {
-                me.end_session(&call, account.id, session.id).await?;
+                me.end_session(&call, UserId::new(account.user.id), session.id).await?;
                 return Err(wrong_credentials());
             }
-            me.tell(&call, account.id, started(&session)).await;
-            me.session(account.id, &account.name, session.id, (refresh, session.refresh_expires_ms))
+            me.tell(&call, UserId::new(account.user.id), started(&session)).await;
+            me.session(
+                UserId::new(account.user.id),
+                &account.user.name,
+                session.id,
+                (refresh, session.refresh_expires_ms),
+            )
         })
         .await
     }
@@ -324,7 +329,7 @@ impl UserService for Service {
     }
 
     async fn change_password(&self, call: &Call, request: wire::ChangePassword) -> Result<wire::Done> {
-        let Caller { user, session } = call.caller()?;
+        let Caller { user, session, .. } = call.caller()?;
         text::new_password(&request.new_password)?;
         check_length(&request.old_password)?;
         let account = self.store.account(user).await?.ok_or_else(|| Error::not_found("the account"))?;
@@ -338,7 +343,8 @@ impl UserService for Service {
         let now_ms = self.clock.now_ms();
         let call = call.clone();
         self.whole(async move |me| {
-            let ended = me.store.change_password(user, account.password_hash, hash, session, now_ms).await?;
+            let ended =
+                me.store.change_password(user, account.password_hash, hash, session, now_ms, Vec::new()).await?;
             let ended =
                 ended.ok_or_else(|| Error::unavailable("the password was changed elsewhere at the same time"))?;
             me.tell(&call, user, Kind::PasswordChanged(wire::PasswordChanged {})).await;
@@ -372,7 +378,7 @@ impl UserService for Service {
     }
 
     async fn log_out(&self, call: &Call, _request: wire::LogOut) -> Result<wire::Done> {
-        let (Caller { user, session }, call) = (call.caller()?, call.clone());
+        let (Caller { user, session, .. }, call) = (call.caller()?, call.clone());
         self.whole(async move |me| me.end_session(&call, user, session).await.map(|_| wire::Done {})).await
     }
 
@@ -385,7 +391,7 @@ impl UserService for Service {
         if !request.ids.is_empty() {
             let load = |ids: Vec<UserId>| async move {
                 let found = self.store.find(ids, Vec::new()).await?;
-                Ok(found.into_iter().map(|user| (user.0, user_info(user))).collect())
+                Ok(found.into_iter().map(|user| (UserId::new(user.id), user)).collect())
             };
             let ids: Vec<UserId> = request.ids.into_iter().map(UserId::new).collect();
             users.extend(self.by_id.get_many(&ids, load).await?.into_iter().flatten());
@@ -395,16 +401,12 @@ impl UserService for Service {
         for key in keys {
             let load = || async {
                 let found = self.store.find(Vec::new(), vec![key.clone()]).await?;
-                Ok(found.into_iter().next().map(user_info))
+                Ok(found.into_iter().next())
             };
             users.extend(self.by_name.get(key.as_str(), load).await?);
         }
-        Ok(wire::Users { users })
+        Ok(wire::Users { users, next_page: String::new() })
     }
-}
-
-fn user_info((id, name): (UserId, String)) -> UserInfo {
-    UserInfo { id: id.get(), name }
 }
 
 fn started(session: &NewSession) -> Kind {

@@ -115,7 +115,10 @@ impl Outbox {
             Target::Name(name) => wire::send::Target::To(name.clone()),
         };
         let content = Some(outgoing.content.clone());
-        Some((message.sequence, wire::Send { id: outgoing.id.to_string(), content, target: Some(target) }))
+        Some((
+            message.sequence,
+            wire::Send { id: outgoing.id.to_string(), content, target: Some(target), forward_of: None },
+        ))
     }
 
     /// The message was stored. Gives it back, unless it was given up before.

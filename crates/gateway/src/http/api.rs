@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::api::{Call, Caller, Token};
+use ::api::{Call, Caller, Scopes, Token};
 use ::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::{
     Extension,
@@ -102,7 +102,11 @@ async fn authenticate(shared: &Shared, call: &Call, headers: &HeaderMap) -> Resu
         .await
         .unwrap_or_else(|_| Err(dispatch::late(true)))?;
     let user = identity.user.ok_or_else(|| Error::unavailable("the user service did not say who this is"))?;
-    Ok(Caller { user: UserId::new(user.id), session: SessionId::new(identity.session) })
+    Ok(Caller {
+        user: UserId::new(user.id),
+        session: SessionId::new(identity.session),
+        scopes: Scopes::of_identity(&identity.scopes),
+    })
 }
 
 /// The answer's own JSON, out of the frame's.

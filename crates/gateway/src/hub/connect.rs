@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use api::{Call, Caller, ConnectIdentity, ListGroupsRequest, Token};
+use api::{Call, Caller, ConnectIdentity, ListGroupsRequest, Scopes, Token};
 use protocol::{
     Error, GroupId, Result, SessionId, UserId,
     wire::{Connect, Connected, ErrorCode, SyncPage, connect},
@@ -31,11 +31,11 @@ impl Hub {
         };
         let ConnectIdentity { identity, resume_token, resume_expires_ms } =
             services.user.connect(&call, Token { token }).await?;
-        let (user, session) = identity
+        let (user, session, scopes) = identity
             .clone()
-            .and_then(|identity| Some((identity.user?, identity.session)))
+            .and_then(|identity| Some((identity.user?, identity.session, Scopes::of_identity(&identity.scopes))))
             .ok_or_else(|| Error::unavailable("the user service did not say who this is"))?;
-        let caller = Caller { user: UserId::new(user.id), session: SessionId::new(session) };
+        let caller = Caller { user: UserId::new(user.id), session: SessionId::new(session), scopes };
         call.caller = Some(caller);
         self.enter(connection, caller)?;
         // If the session ended meanwhile, those who were told to close did not include this connection.

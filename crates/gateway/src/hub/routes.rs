@@ -60,7 +60,7 @@ impl Hub {
 
     async fn tell(&self, caller: Caller, wanted: Route) -> bool {
         let call = self.call(Some(caller));
-        let arrival = Arrival { gateway: self.gateway.get() };
+        let arrival = Arrival { gateway: self.gateway.get(), away: false };
         let presence = &self.dispatch.services().presence;
         let told = async {
             match wanted {

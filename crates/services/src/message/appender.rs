@@ -19,7 +19,7 @@ use protocol::{
     wire::{self, ErrorCode, server_frame::Body},
 };
 use queue::Topic;
-use store::{Appended, Audience, Messages, NewEntry, Refused};
+use store::{Act, Appended, Audience, Messages, NewEntry, Refused};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::Instant,
@@ -228,7 +228,7 @@ impl Task {
                         self.metrics.appended.inc();
                     }
                     // Also after a duplicate: the process that stored it may have been killed before it told anybody.
-                    if entry.membership.is_some() {
+                    if matches!(entry.act, Act::Membership(_) | Act::Contact(_)) {
                         self.members_moved.notify_one();
                     }
                     push_entry(&mut pushes, job.origin, entry, appended);
@@ -243,6 +243,7 @@ impl Task {
 }
 
 fn refusal(refused: Refused) -> Error {
+    let forbidden = |message: &str| Error::new(ErrorCode::Forbidden, message);
     match refused {
         Refused::NotMember => Error::not_member(),
         Refused::IdReused => {
@@ -252,6 +253,27 @@ fn refusal(refused: Refused) -> Error {
             let max = protocol::limits::MEMBERS_MAX;
             Error::new(ErrorCode::LimitExceeded, format!("members: the group would have more than the {max} allowed"))
         }
+        Refused::RoleTooLow => forbidden("your role in this group does not allow it"),
+        Refused::Muted(0) => Error::new(ErrorCode::Muted, "only owner and admins may write in this group now"),
+        Refused::Muted(until_ms) => {
+            Error::new(ErrorCode::Muted, format!("you are muted in this group until {until_ms} (ms since 1970)"))
+        }
+        Refused::Dissolved => Error::new(ErrorCode::Dissolved, "this group was dissolved"),
+        Refused::FriendsOnly => {
+            Error::new(ErrorCode::FriendsOnly, "this user accepts messages from friends only: ask to be friends")
+        }
+        Refused::Blocking => forbidden("you have blocked this user: unblock to write"),
+        Refused::Banned(user) => Error::new(ErrorCode::Banned, format!("user {user} was banned from this group")),
+        Refused::NoSuchMessage => Error::not_found("a message at this position, or it was recalled,"),
+        Refused::NotTheSenders => forbidden("this is not your message"),
+        Refused::TooLate => Error::new(ErrorCode::TooLate, "the message is too old for this"),
+        Refused::OtherKind => Error::invalid("content.edit.content: of another kind than the message"),
+        Refused::IsOwner => {
+            forbidden("the owner cannot leave or be removed: transfer the group to another member, or dissolve it")
+        }
+        Refused::AlreadyFriends => Error::new(ErrorCode::Conflict, "you are friends already"),
+        Refused::NothingThere => Error::new(ErrorCode::Conflict, "there is nothing of the kind to change"),
+        Refused::Unchanged => Error::new(ErrorCode::Conflict, "it is so already"),
     }
 }
 

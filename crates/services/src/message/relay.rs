@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use api::Call;
-use store::{Effect, Messages, NewEntry};
+use store::{Act, Effect, Messages, NewEntry};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -61,8 +61,7 @@ fn entry(effect: Effect) -> NewEntry {
         id: effect.id,
         time_ms: effect.time_ms,
         content: effect.content,
-        is_message: false,
-        membership: None,
+        act: effect.contact.map_or(Act::Tell, Act::Contact),
         settles: Some(effect.revision),
     }
 }

@@ -48,7 +48,7 @@ impl Service {
         let claims = Claims { user, session, name: name.to_owned(), expires_ms: access_expires_ms };
         Ok(Session {
             id: session.get(),
-            user: Some(UserInfo { id: user.get(), name: name.to_owned() }),
+            user: Some(UserInfo { id: user.get(), name: name.to_owned(), ..UserInfo::default() }),
             access_token: self.tokens.issue(Purpose::Access, &claims)?,
             access_expires_ms,
             refresh_token: refresh.0,
@@ -58,7 +58,7 @@ impl Service {
 
     pub(super) async fn create_session(&self, call: &Call, user: UserId, session: &NewSession) -> Result<()> {
         for _ in 0..SESSION_ATTEMPTS_MAX {
-            if self.store.create_session(user, session.clone(), limits::SESSIONS_MAX).await? {
+            if self.store.create_session(user, session.clone(), limits::SESSIONS_MAX, Vec::new()).await? {
                 return Ok(());
             }
             // Whoever logs in again and again on devices that are gone should not be locked out by them.
@@ -71,7 +71,7 @@ impl Service {
     }
 
     pub(super) async fn end_session(&self, call: &Call, user: UserId, session: SessionId) -> Result<bool> {
-        let ended = self.store.end_session(user, session, self.clock.now_ms()).await?;
+        let ended = self.store.end_session(user, session, self.clock.now_ms(), Vec::new()).await?;
         if ended {
             self.ended(call, user, session).await;
         }
@@ -97,7 +97,7 @@ impl Service {
             sender: user.get(),
             id: EntryId::generate().to_string(),
             content: Some(kind.into()),
-            membership: None,
+            act: None,
         };
         let Err(first) = self.messages.append(&call.by_service(), request.clone()).await else { return };
         tracing::warn!(error = %first, %user, "an entry of a personal log has to wait");

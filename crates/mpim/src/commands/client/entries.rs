@@ -79,7 +79,7 @@ fn event_name(content: Option<&Kind>) -> Option<&'static str> {
         Some(Kind::SessionStarted(_)) => "session_started",
         Some(Kind::SessionEnded(_)) => "session_ended",
         Some(Kind::PasswordChanged(_)) => "password_changed",
-        None => "unknown",
+        _ => "unknown",
     })
 }
 
@@ -105,7 +105,7 @@ pub(super) fn to_text(entry: &wire::Entry, from: &str, names: &Names, indent: us
         }
         Some(Kind::SessionEnded(ended)) => format!("* session {} was ended", ended.session),
         Some(Kind::PasswordChanged(_)) => "* the password was changed".into(),
-        None => format!("* {from} did something that this version does not know"),
+        _ => format!("* {from} did something that this version does not know"),
     }
 }
 

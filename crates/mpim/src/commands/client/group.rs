@@ -75,7 +75,7 @@ pub(super) async fn run(place: &Place, printer: Printer, command: GroupCommand) 
         }
         GroupCommand::Join { id: group } => {
             let group = persist(|| client.join_group(group, id)).await?;
-            print_group(printer, &group, "entered")?;
+            print_group(printer, &group.conversation.unwrap_or_default(), "entered")?;
         }
         GroupCommand::Leave { id: group } => {
             persist(|| client.leave_group(group, id)).await?;
