@@ -223,7 +223,9 @@ mod tests {
 
     #[test]
     fn scripts_are_mixed_only_where_people_do() {
-        for name in ["alice小明", "Ａ小", "小明ちゃんＡ", "서울seoul", "ㄅ小b", "小明2号", "Ünal_3", "Алиса-1", "ひカ字"] {
+        for name in
+            ["alice小明", "Ａ小", "小明ちゃんＡ", "서울seoul", "ㄅ小b", "小明2号", "Ünal_3", "Алиса-1", "ひカ字"]
+        {
             name.parse::<UserName>().unwrap();
         }
         for name in ["аlice", "Alisа", "αlice", "小аlice", "Алиса小", "شa", "서ひ"] {
