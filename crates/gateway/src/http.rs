@@ -1,7 +1,10 @@
 //! HTTP/1.1 on the same port: the requests of the protocol for scripts, the upgrade to WebSocket, what operators look at.
 
+mod admin;
 mod api;
+mod hooks;
 mod page;
+mod refusal;
 mod upgrade;
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc};
@@ -116,6 +119,9 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/v1/{request}", post(api::answer))
+        .route("/api/v1/hooks/{token}", post(hooks::post))
+        .route("/api/v1/admin/{request}", post(admin::answer))
+        .method_not_allowed_fallback(refusal::wrong_method)
         .layer(DefaultBodyLimit::max(CLIENT_FRAME_BYTES_MAX))
         .with_state(shared)
 }

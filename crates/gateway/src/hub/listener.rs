@@ -124,6 +124,8 @@ impl Listener {
                     self.hub.end_session(user, SessionId::new(session));
                 }
             }
+            (Some(What::HideFrom(watcher)), Topic::Presence(user)) => self.hub.hide(user, UserId::new(watcher)),
+            (Some(What::HideFrom(_)), _) => tracing::error!(?topic, "who is to be hidden is told by a presence topic"),
             (Some(What::Entry(entry)), Topic::Group(group)) => {
                 let steps = self.hub.group_entry(group, GroupEntry::new(entry, origin));
                 self.take(steps);

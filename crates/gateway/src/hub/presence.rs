@@ -103,6 +103,24 @@ impl Hub {
         self.topics.release(released);
     }
 
+    /// From now on the connections of `watcher` hear nothing of the user, also if they were just told that they will.
+    pub(super) fn hide(&self, user: UserId, watcher: UserId) {
+        let mut released = Vec::new();
+        {
+            let mut state = self.state.lock();
+            let connections: Vec<_> = state.connections_of(watcher, ConnectionId(0)).map(|other| other.id).collect();
+            for connection in connections {
+                let Some(watching) = state.watching.get_mut(&connection) else { continue };
+                let before = watching.len();
+                watching.retain(|watched| *watched != user);
+                if watching.len() < before {
+                    state.remove_watch(user, connection, &mut released);
+                }
+            }
+        }
+        self.topics.release(released);
+    }
+
     /// The connections to tell of a change in a user's presence.
     pub(super) fn watchers(&self, user: UserId, push: &Arc<Push>, receivers: &mut Vec<Arc<Connection>>) {
         let mut state = self.state.lock();
