@@ -12,7 +12,12 @@ use crate::{Client, Error};
 impl Client {
     /// Asks a user to be friends; who was asked by the other already is a friend at once.
     pub async fn request_friend(&self, user: UserId, message: &str, id: EntryId) -> Result<(), Error> {
-        self.done(Request::RequestFriend(wire::RequestFriend { id: id.to_string(), user: user.get(), message: message.into() })).await
+        self.done(Request::RequestFriend(wire::RequestFriend {
+            id: id.to_string(),
+            user: user.get(),
+            message: message.into(),
+        }))
+        .await
     }
 
     /// Answers a request that was received.
@@ -32,7 +37,8 @@ impl Client {
 
     /// Gives another user a name that nobody else sees; empty: none.
     pub async fn set_remark(&self, user: UserId, remark: &str, id: EntryId) -> Result<(), Error> {
-        self.done(Request::SetRemark(wire::SetRemark { id: id.to_string(), user: user.get(), remark: remark.into() })).await
+        self.done(Request::SetRemark(wire::SetRemark { id: id.to_string(), user: user.get(), remark: remark.into() }))
+            .await
     }
 
     /// Keeps what a user writes from arriving, or lets it arrive again.

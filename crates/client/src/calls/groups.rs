@@ -58,32 +58,67 @@ impl Client {
 
     /// Removes members; if banned, they may not come back.
     pub async fn remove_members(&self, group: GroupId, users: &[UserId], ban: bool, id: EntryId) -> Result<(), Error> {
-        self.done(Request::RemoveMembers(wire::RemoveMembers { id: id.to_string(), group: group.get(), users: numbers(users), ban })).await
+        self.done(Request::RemoveMembers(wire::RemoveMembers {
+            id: id.to_string(),
+            group: group.get(),
+            users: numbers(users),
+            ban,
+        }))
+        .await
     }
 
     /// Lets users who were banned come back.
     pub async fn lift_bans(&self, group: GroupId, users: &[UserId], id: EntryId) -> Result<(), Error> {
-        self.done(Request::LiftBans(wire::LiftBans { id: id.to_string(), group: group.get(), users: numbers(users) })).await
+        self.done(Request::LiftBans(wire::LiftBans { id: id.to_string(), group: group.get(), users: numbers(users) }))
+            .await
     }
 
     /// Makes a member an admin, or an admin a member.
     pub async fn set_role(&self, group: GroupId, user: UserId, role: wire::Role, id: EntryId) -> Result<(), Error> {
-        self.done(Request::SetRole(wire::SetRole { id: id.to_string(), group: group.get(), user: user.get(), role: role.into() })).await
+        self.done(Request::SetRole(wire::SetRole {
+            id: id.to_string(),
+            group: group.get(),
+            user: user.get(),
+            role: role.into(),
+        }))
+        .await
     }
 
     /// Makes another member the owner.
     pub async fn transfer_group(&self, group: GroupId, user: UserId, id: EntryId) -> Result<(), Error> {
-        self.done(Request::TransferGroup(wire::TransferGroup { id: id.to_string(), group: group.get(), user: user.get() })).await
+        self.done(Request::TransferGroup(wire::TransferGroup {
+            id: id.to_string(),
+            group: group.get(),
+            user: user.get(),
+        }))
+        .await
     }
 
     /// Keeps members from writing until a time, in milliseconds since 1970; 0 lifts it.
-    pub async fn mute_members(&self, group: GroupId, users: &[UserId], until_ms: i64, id: EntryId) -> Result<(), Error> {
-        self.done(Request::MuteMembers(wire::MuteMembers { id: id.to_string(), group: group.get(), users: numbers(users), until_ms })).await
+    pub async fn mute_members(
+        &self,
+        group: GroupId,
+        users: &[UserId],
+        until_ms: i64,
+        id: EntryId,
+    ) -> Result<(), Error> {
+        self.done(Request::MuteMembers(wire::MuteMembers {
+            id: id.to_string(),
+            group: group.get(),
+            users: numbers(users),
+            until_ms,
+        }))
+        .await
     }
 
     /// Sets one's own name in a group; empty: none.
     pub async fn set_nickname(&self, group: GroupId, nickname: &str, id: EntryId) -> Result<(), Error> {
-        self.done(Request::SetNickname(wire::SetNickname { id: id.to_string(), group: group.get(), nickname: nickname.into() })).await
+        self.done(Request::SetNickname(wire::SetNickname {
+            id: id.to_string(),
+            group: group.get(),
+            nickname: nickname.into(),
+        }))
+        .await
     }
 
     /// Ends a group for good.
@@ -93,12 +128,23 @@ impl Client {
 
     /// Changes those parts of a group that are given.
     pub async fn update_group(&self, group: GroupId, change: wire::GroupChanged, id: EntryId) -> Result<(), Error> {
-        self.done(Request::UpdateGroup(wire::UpdateGroup { id: id.to_string(), group: group.get(), change: Some(change) })).await
+        self.done(Request::UpdateGroup(wire::UpdateGroup {
+            id: id.to_string(),
+            group: group.get(),
+            change: Some(change),
+        }))
+        .await
     }
 
     /// Lets in a user who asked to be let in, or does not.
     pub async fn answer_join(&self, group: GroupId, user: UserId, admit: bool, id: EntryId) -> Result<(), Error> {
-        self.done(Request::AnswerJoin(wire::AnswerJoin { id: id.to_string(), group: group.get(), user: user.get(), admit })).await
+        self.done(Request::AnswerJoin(wire::AnswerJoin {
+            id: id.to_string(),
+            group: group.get(),
+            user: user.get(),
+            admit,
+        }))
+        .await
     }
 
     /// One page of a group's members: those with a larger id than `after`.
@@ -127,12 +173,7 @@ impl Client {
     }
 
     /// One page of those who are banned: those with a larger id than `after`.
-    pub async fn bans(
-        &self,
-        group: GroupId,
-        after: Option<UserId>,
-        limit: u32,
-    ) -> Result<Vec<wire::UserInfo>, Error> {
+    pub async fn bans(&self, group: GroupId, after: Option<UserId>, limit: u32) -> Result<Vec<wire::UserInfo>, Error> {
         let request = wire::ListBans { group: group.get(), after: after.map_or(0, UserId::get), limit };
         expect!(self.request(Request::ListBans(request)).await?, Users).map(|answer| answer.users)
     }
