@@ -302,6 +302,7 @@ impl UserService for Service {
                 Err(session_ended())
             }
             Rotation::Expired => Err(session_ended()),
+            Rotation::Suspended => Err(Error::new(ErrorCode::Suspended, "this account was suspended")),
             Rotation::NotFound => {
                 Err(Error::new(ErrorCode::Unauthenticated, "refresh_token: not one that this server gave out"))
             }
