@@ -27,6 +27,7 @@ impl Config {
             departure_grace: gateway.departure_grace,
             drain_reconnect_spread: gateway.drain_reconnect_spread,
             limits: self.limits(),
+            ..gateway::Config::default()
         }
     }
 
@@ -34,10 +35,13 @@ impl Config {
     pub fn limits(&self) -> Limits {
         let gateway = &self.gateway;
         let rate = |per_second, burst| Rate { per_second: f64::from(per_second), burst };
+        // Who lifts the limit on requests lifts those on kinds of requests.
+        let others = if gateway.requests_per_second == 0 { Limits::UNLIMITED } else { Limits::default() };
         Limits {
             requests_per_connection: rate(gateway.requests_per_second, gateway.requests_burst),
             sends_per_user: rate(gateway.sends_per_second, gateway.sends_burst),
             accounts_per_address: rate(gateway.accounts_per_second, gateway.accounts_burst),
+            ..others
         }
     }
 
