@@ -173,7 +173,7 @@ pub(super) fn read(
 /// The messages that are pinned, those pinned last first.
 pub(super) fn pins(connection: &Connection, sight: &Sight<'_>, limit: u32) -> rusqlite::Result<Vec<Entry>> {
     let mut pinned = connection.prepare_cached(
-        "SELECT target FROM pins JOIN entries USING (conversation, position)
+        "SELECT pins.target FROM pins JOIN entries USING (conversation, position)
          WHERE conversation = ?1 AND (NOT withheld OR sender = ?2) ORDER BY position DESC LIMIT ?3",
     )?;
     let mut message = connection
