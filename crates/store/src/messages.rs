@@ -35,6 +35,7 @@ pub struct NewEntry {
 
 /// What an entry does, by kind. Whether it may is checked in the transaction that does it.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "few are under way at a time, and they are moved as vectors of entries")]
 pub enum Act {
     /// Nothing: it only tells.
     Tell,
