@@ -155,8 +155,8 @@ pub(super) fn read(
     targets.sort_unstable();
     targets.dedup();
     let mut find = connection.prepare_cached(&format!(
-        "SELECT {ENTRY_COLUMNS} FROM entries WHERE conversation = ?1 AND target = ?2 AND position > ?3
-         ORDER BY revision LIMIT ?4"
+        "SELECT {ENTRY_COLUMNS} FROM entries INDEXED BY entries_by_target
+         WHERE conversation = ?1 AND target = ?2 AND position > ?3 ORDER BY revision LIMIT ?4"
     ))?;
     let mut entries = Vec::new();
     for target in targets {
@@ -195,7 +195,7 @@ pub(super) fn last_edit(
 ) -> rusqlite::Result<Option<protocol::RawContent>> {
     let content: Option<Vec<u8>> = connection
         .prepare_cached(
-            "SELECT content FROM entries
+            "SELECT content FROM entries INDEXED BY entries_by_target
              WHERE conversation = ?1 AND target = ?2 AND kind = ?3 AND (NOT withheld OR sender = ?4)
              ORDER BY revision DESC LIMIT 1",
         )?
