@@ -14,7 +14,7 @@ use super::{
     append::EVERYONE,
     convert::{self, bound, column},
     pages,
-    views::{self, Sight},
+    views::Sight,
     writer::NEWEST_REVISION,
 };
 use crate::{HeadRow, Revision, kinds};
@@ -101,8 +101,7 @@ fn head(
         .query_row([conversation], |row| Ok((convert::number(row, 0)?, convert::number(row, 1)?)))
         .optional()?
         .unwrap_or((0, 0));
-    let sight = Sight::of(connection, user, conversation)?;
-    let own = views::own(connection, user, conversation)?;
+    let (sight, own) = Sight::with_view(connection, user, conversation)?;
     // What the user has deleted counts as read.
     let from = change.read_position.max(bound(own.deleted_up_to));
     let messages_read = connection
@@ -163,11 +162,12 @@ fn mentions(connection: &Connection, user: i64, conversation: i64, from: i64) ->
         .query_row([conversation, user, from, column(EVERYONE)], |row| convert::number(row, 0))
 }
 
-/// How many of the messages that count as unread after a position the user has deleted one by one.
+/// How many of the messages that count as unread after a position the user has deleted one by one. A cross join goes from
+/// the few that were deleted to the entries.
 fn deleted_messages(connection: &Connection, user: i64, conversation: i64, from: i64) -> rusqlite::Result<u64> {
     connection
         .prepare_cached(
-            "SELECT count(*) FROM deleted_entries JOIN entries USING (conversation, position)
+            "SELECT count(*) FROM deleted_entries CROSS JOIN entries USING (conversation, position)
              WHERE user = ?1 AND conversation = ?2 AND position > ?3 AND kind BETWEEN 1 AND ?4 AND NOT withheld",
         )?
         .query_row([user, conversation, from, i64::from(kinds::RECALLED)], |row| convert::number(row, 0))
