@@ -90,7 +90,7 @@ macro_rules! contract_suite {
             direct:
                 two_users_who_open_at_once_get_one_conversation,
                 one_may_talk_to_oneself,
-                peers_are_those_who_wrote_or_read_in_a_direct_conversation;
+                those_are_visible_who_wrote_or_read_in_a_direct_conversation;
             membership:
                 members_enter_and_exit_with_the_entry,
                 a_refused_entry_makes_no_group_and_no_member,
@@ -102,7 +102,7 @@ macro_rules! contract_suite {
                 read_positions_go_forward_and_not_past_the_end,
                 marks_at_once_end_at_the_furthest,
                 ones_own_message_is_read,
-                reading_concerns_the_other_of_two_and_nobody_in_a_group;
+                reading_concerns_the_other_of_two_and_all_of_a_small_group;
             history:
                 pages_go_both_ways_from_any_position,
                 pages_hold_no_more_bytes_than_asked_for_but_one_entry,

@@ -11,10 +11,12 @@
 //! - dropping a method's future does not undo or halve it.
 
 mod bots;
+pub mod contacts;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod error;
 mod groups;
+mod kinds;
 mod messages;
 mod presence;
 mod reports;

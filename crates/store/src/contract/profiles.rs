@@ -11,7 +11,7 @@ use super::{
     Store,
     scene::{NOW_MS, Scene},
 };
-use crate::{ProfileChange, Users};
+use crate::ProfileChange;
 
 /// No name is kept: all were given up before.
 const ANY_TIME: i64 = i64::MAX;
