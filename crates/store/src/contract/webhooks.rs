@@ -51,7 +51,7 @@ pub async fn a_request_makes_one_webhook_for_good(store: Arc<dyn Store>) {
     assert!(scene.store.create_webhook(again, state("elsewhere", &[]), 1).await.unwrap());
     assert!(!scene.store.create_webhook(new(&scene, bot), state("", &[]), 1).await.unwrap());
     assert!(scene.store.create_webhook(second.clone(), state("there", &[]), 1).await.unwrap());
-    assert_eq!(scene.store.webhooks(Some(bot)).await.unwrap(), [first.row.clone()]);
+    assert_eq!(scene.store.webhooks(Some(bot)).await.unwrap(), std::slice::from_ref(&first.row));
     assert_eq!(scene.store.webhooks(None).await.unwrap(), [first.row.clone(), second.row.clone()]);
     assert_eq!(scene.store.webhook(first.row.id).await.unwrap(), Some(first.row.clone()));
     assert_eq!(scene.store.webhook_state(first.row.id).await.unwrap(), state("from here", &[(1, 2)]));
