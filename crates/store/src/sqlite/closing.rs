@@ -5,16 +5,17 @@ use rusqlite::params;
 
 use super::{
     convert::{self, column},
+    standing::Standing,
     writer::Writer,
 };
+use crate::UserSettings;
 
 /// What of an account goes when it ends, beside its row.
-const EMPTIED: [&str; 8] = [
+const EMPTIED: [&str; 7] = [
     "DELETE FROM webhook_positions WHERE webhook IN (SELECT id FROM webhooks WHERE bot = ?1)",
     "DELETE FROM dead_letters WHERE webhook IN (SELECT id FROM webhooks WHERE bot = ?1)",
     "DELETE FROM webhooks WHERE bot = ?1",
     "DELETE FROM incoming_webhooks WHERE bot = ?1",
-    "DELETE FROM contacts WHERE user = ?1",
     "DELETE FROM user_settings WHERE user = ?1",
     "DELETE FROM own_views WHERE user = ?1",
     "DELETE FROM last_seen WHERE user = ?1",
@@ -33,6 +34,14 @@ impl Writer<'_> {
         .execute(params![id, format!("\u{1}{id}")])?;
         for statement in EMPTIED {
             self.prepared(statement)?.execute([id])?;
+        }
+        self.remember_settings(id, UserSettings::default());
+        let peers: Vec<i64> = self
+            .prepared("DELETE FROM contacts WHERE user = ?1 RETURNING peer")?
+            .query_map([id], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for peer in peers {
+            self.remember_standing(id, peer, Standing::default());
         }
         self.end_all(user, now_ms)
     }

@@ -60,8 +60,8 @@ pub(super) fn renamed_since(connection: &Connection, since_ms: i64) -> rusqlite:
         .collect()
 }
 
-/// Computes all keys of names anew, as accounts from before look-alikes were one name have others. The older account gets
-/// a key that two come to have.
+/// Computes all keys of names anew, as accounts from before look-alikes were one name have others. Where two come to have
+/// one, it is that of the account which has it already, else of the older one.
 pub(super) fn compute_keys(connection: &Connection) -> rusqlite::Result<()> {
     let mut read = connection.prepare("SELECT id, name, name_key FROM users ORDER BY id")?;
     let users: Vec<(i64, String, String)> =
@@ -70,8 +70,31 @@ pub(super) fn compute_keys(connection: &Connection) -> rusqlite::Result<()> {
     for (id, name, old) in users {
         let key = name_key(&name);
         if key != old && update.execute(params![id, key])? == 0 {
-            tracing::warn!(user = id, %name, "looks like an older account's name; nobody finds this account by its name");
+            tracing::warn!(user = id, %name, "looks like another account's name; nobody finds this account by its name");
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_old_names_that_look_alike_one_gets_the_key() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL, name_key TEXT NOT NULL UNIQUE);
+                 INSERT INTO users VALUES (1, 'Алиса', 'алиса'), (2, 'аре', 'аре'), (3, 'ape', 'ape'), (4, 'Bob', 'bob'),
+                     (5, 'ТОМ', 'том'), (6, 'Том', 'Том');",
+            )
+            .unwrap();
+        compute_keys(&connection).unwrap();
+        let mut read = connection.prepare("SELECT name_key FROM users ORDER BY id").unwrap();
+        let keys: Vec<String> = read.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(keys[0], name_key("Алиса"));
+        // A key that is taken stays where it is; the other account keeps what it had.
+        assert_eq!(keys[1..], ["аре", "ape", "bob", "tom", "Том"]);
+    }
 }
