@@ -124,8 +124,6 @@ impl Listener {
                     self.hub.end_session(user, SessionId::new(session));
                 }
             }
-            (Some(What::HideFrom(watcher)), Topic::Presence(user)) => self.hub.hide(user, UserId::new(watcher)),
-            (Some(What::HideFrom(_)), _) => tracing::error!(?topic, "who is to be hidden is told by a presence topic"),
             (Some(What::Entry(entry)), Topic::Group(group)) => {
                 let steps = self.hub.group_entry(group, GroupEntry::new(entry, origin));
                 self.take(steps);
@@ -136,6 +134,10 @@ impl Listener {
             }
             (Some(What::Frame(frame)), Topic::Group(group)) => {
                 let receivers = self.hub.group_receivers(group, origin);
+                self.push(&Push::from_encoded(frame), &receivers);
+            }
+            (Some(What::Frame(frame)), Topic::Presence(user)) if delivery.hide_from != 0 => {
+                let receivers = self.hub.hide(user, UserId::new(delivery.hide_from));
                 self.push(&Push::from_encoded(frame), &receivers);
             }
             (Some(What::Frame(frame)), Topic::Presence(user)) => {

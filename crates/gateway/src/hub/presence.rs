@@ -103,22 +103,28 @@ impl Hub {
         self.topics.release(released);
     }
 
-    /// From now on the connections of `watcher` hear nothing of the user, also if they were just told that they will.
-    pub(super) fn hide(&self, user: UserId, watcher: UserId) {
+    /// Ends the watches of the user by `watcher`, also where it is not yet known whether they may be. Returns the connections
+    /// that were told that they would hear of the user, for a last word.
+    pub(super) fn hide(&self, user: UserId, watcher: UserId) -> Vec<Arc<Connection>> {
         let mut released = Vec::new();
+        let mut receivers = Vec::new();
         {
             let mut state = self.state.lock();
-            let connections: Vec<_> = state.connections_of(watcher, ConnectionId(0)).map(|other| other.id).collect();
-            for connection in connections {
-                let Some(watching) = state.watching.get_mut(&connection) else { continue };
-                let before = watching.len();
-                watching.retain(|watched| *watched != user);
-                if watching.len() < before {
-                    state.remove_watch(user, connection, &mut released);
+            let is_watchers = |watch: &Watch| watch.connection.caller.get().is_some_and(|by| by.user == watcher);
+            let ended: Vec<_> =
+                state.watched.get(&user).into_iter().flatten().filter(|watch| is_watchers(watch)).collect();
+            let allowed = ended.iter().filter(|watch| matches!(watch.standing, Standing::Allowed));
+            receivers.extend(allowed.map(|watch| watch.connection.clone()));
+            let ended: Vec<_> = ended.into_iter().map(|watch| watch.connection.id).collect();
+            for connection in ended {
+                if let Some(watching) = state.watching.get_mut(&connection) {
+                    watching.retain(|watched| *watched != user);
                 }
+                state.remove_watch(user, connection, &mut released);
             }
         }
         self.topics.release(released);
+        receivers
     }
 
     /// The connections to tell of a change in a user's presence.
