@@ -2,7 +2,10 @@
 
 mod admin;
 mod api;
+mod description;
+mod docs;
 mod hooks;
+mod openapi;
 mod page;
 mod refusal;
 mod upgrade;
@@ -118,6 +121,8 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/api/docs", get(docs::show))
+        .route("/api/v1/openapi.json", get(openapi::show))
         .route("/api/v1/{request}", post(api::answer))
         .route("/api/v1/hooks/{token}", post(hooks::post))
         .route("/api/v1/admin/{request}", post(admin::answer))

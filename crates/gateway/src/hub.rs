@@ -204,7 +204,7 @@ impl Hub {
     pub(crate) fn close_account(&self, user: UserId) {
         let state = self.state.lock();
         for connection in state.users.get(&user).map_or(&[][..], |user| &user.connections) {
-            connection.outbox.close(Closed::AccountClosed);
+            connection.outbox.close(Closed::AccountDeleted);
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) enum Closed {
     /// The session was ended.
     SessionEnded,
     /// The account was deleted.
-    AccountClosed,
+    AccountDeleted,
     /// The gateway stops; reconnect after this time.
     Draining(Duration),
     /// The gateway has no time left: nothing more is written.

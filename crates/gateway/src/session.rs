@@ -100,7 +100,7 @@ enum Ending {
     SlowConsumer,
     Silent,
     SessionEnded,
-    AccountClosed,
+    AccountDeleted,
     Draining(Duration),
     ProtocolError(String),
 }
@@ -113,7 +113,7 @@ impl Ending {
             Self::SlowConsumer => (GoodbyeReason::GoodbyeSlowConsumer, "you read too slowly: reconnect and resume", 0),
             Self::Silent => (GoodbyeReason::GoodbyeSilent, "nothing was heard from you for too long", 0),
             Self::SessionEnded => (GoodbyeReason::GoodbyeSessionEnded, "the session was ended", 0),
-            Self::AccountClosed => (GoodbyeReason::GoodbyeAccountClosed, "the account was deleted", 0),
+            Self::AccountDeleted => (GoodbyeReason::GoodbyeAccountClosed, "the account was deleted", 0),
             Self::Draining(after) => (GoodbyeReason::GoodbyeDraining, "this gateway stops", after.as_millis()),
             Self::ProtocolError(why) => (GoodbyeReason::GoodbyeProtocolError, why.as_str(), 0),
         };
@@ -235,7 +235,7 @@ impl<T: Transport> Session<T> {
 
     /// Whether it ends once all under way is answered.
     fn ends_orderly(&self) -> bool {
-        matches!(self.ending, Some(Ending::Draining(_) | Ending::SessionEnded | Ending::AccountClosed))
+        matches!(self.ending, Some(Ending::Draining(_) | Ending::SessionEnded | Ending::AccountDeleted))
     }
 
     fn is_full(&self) -> bool {
@@ -337,7 +337,7 @@ impl<T: Transport> Session<T> {
         self.ending = Some(match closed {
             Closed::SlowConsumer => Ending::SlowConsumer,
             Closed::SessionEnded => Ending::SessionEnded,
-            Closed::AccountClosed => Ending::AccountClosed,
+            Closed::AccountDeleted => Ending::AccountDeleted,
             Closed::Draining(after) => Ending::Draining(after),
             Closed::Cut => Ending::Cut,
         });

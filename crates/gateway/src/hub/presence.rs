@@ -111,7 +111,8 @@ impl Hub {
         {
             let mut state = self.state.lock();
             let is_watchers = |watch: &Watch| watch.connection.caller.get().is_some_and(|by| by.user == watcher);
-            let ended: Vec<_> = state.watched.get(&user).into_iter().flatten().filter(|watch| is_watchers(watch)).collect();
+            let ended: Vec<_> =
+                state.watched.get(&user).into_iter().flatten().filter(|watch| is_watchers(watch)).collect();
             let allowed = ended.iter().filter(|watch| matches!(watch.standing, Standing::Allowed));
             receivers.extend(allowed.map(|watch| watch.connection.clone()));
             let ended: Vec<_> = ended.into_iter().map(|watch| watch.connection.id).collect();
