@@ -26,11 +26,11 @@ pub(crate) struct Pushes {
 impl Pushes {
     pub(crate) fn add_for_users(&mut self, users: &[UserId], origin: u64, what: What) {
         let users = users.iter().map(|user| user.get()).collect();
-        self.to_users.push(Delivery { users, origin, what: Some(what) });
+        self.to_users.push(Delivery { users, origin, what: Some(what), hide_from: 0 });
     }
 
     pub(crate) fn add_for_topic(&mut self, topic: Topic, origin: u64, what: What) {
-        self.to_topics.push((topic, Delivery { users: Vec::new(), origin, what: Some(what) }));
+        self.to_topics.push((topic, Delivery { users: Vec::new(), origin, what: Some(what), hide_from: 0 }));
     }
 
     pub(crate) fn append(&mut self, other: Self) {
@@ -62,7 +62,7 @@ impl Pushes {
                 }
             }
             for (gateway, users) in gateways {
-                let delivery = Delivery { users, origin: delivery.origin, what: delivery.what.clone() };
+                let delivery = Delivery { users, what: delivery.what.clone(), ..delivery };
                 batches.add(Topic::Gateway(gateway), delivery);
             }
         }
