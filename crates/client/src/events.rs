@@ -44,6 +44,25 @@ pub enum Event {
         /// How far.
         position: u64,
     },
+    /// A member of a direct conversation or of a small group has received up to a position. Best effort: none is repeated,
+    /// but the heads of direct conversations tell it again.
+    DeliveredMoved {
+        /// Where.
+        conversation: ConversationId,
+        /// Who.
+        user: UserId,
+        /// How far.
+        position: u64,
+    },
+    /// Somebody writes something; good for six seconds. Best effort.
+    Typing {
+        /// Where.
+        conversation: ConversationId,
+        /// Who.
+        user: UserId,
+    },
+    /// What everybody may know of a user has changed. Best effort: none is repeated.
+    UserChanged(wire::UserInfo),
     /// A watched user's presence changed. Best effort: none is repeated.
     Presence(wire::Presence),
     /// Everything that had happened when the connection came up has been yielded.
