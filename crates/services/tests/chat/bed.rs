@@ -240,6 +240,16 @@ impl Listener {
         self.heard.remove(0)
     }
 
+    /// The next frame that tells of no entry.
+    pub async fn next_but_entries(&mut self) -> Heard {
+        loop {
+            let heard = self.next().await;
+            if !matches!(heard.body, Body::Entry(_)) {
+                return heard;
+            }
+        }
+    }
+
     /// The kind of the next entry, and for whom it is.
     pub async fn next_entry(&mut self) -> (Vec<u64>, u64, Kind) {
         let heard = self.next().await;

@@ -40,14 +40,14 @@ async fn who_is_away_on_all_gateways_is_told_as_away_and_who_is_back_on_one_as_t
     ] {
         bed.presence.arrive(&by(ann), arrival).await.unwrap();
         if let Some(told) = told {
-            assert_eq!(listener.next().await.body, Body::PresenceChanged(told));
+            assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(told));
             assert_eq!(watch(&bed, ben, &[ann]).await, [told]);
         }
     }
     bed.presence.leave(&by(ann), on(GATEWAY, false)).await.unwrap();
-    assert_eq!(listener.next().await.body, Body::PresenceChanged(here(ann, true)));
+    assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(here(ann, true)));
     bed.presence.leave(&by(ann), on(ELSEWHERE, false)).await.unwrap();
-    let Body::PresenceChanged(gone) = listener.next().await.body else { panic!() };
+    let Body::PresenceChanged(gone) = listener.next_but_entries().await.body else { panic!() };
     assert!(!gone.online && !gone.away && gone.seen_ms > 0);
 }
 
@@ -66,16 +66,16 @@ async fn the_invisible_look_like_somebody_who_is_not_there_to_friends_and_come_b
     assert_eq!(watch(&bed, cat, &[ann]).await, []);
     bed.settle(ann, invisible(false)).await;
     bed.presence.announce(&by(ann), announce()).await.unwrap();
-    assert_eq!(listener.next().await.body, Body::PresenceChanged(here(ann, false)));
+    assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(here(ann, false)));
     assert_eq!(watch(&bed, ben, &[ann]).await, [here(ann, false)]);
     bed.settle(ann, invisible(true)).await;
     bed.presence.announce(&by(ann), announce()).await.unwrap();
-    assert_eq!(listener.next().await.body, Body::PresenceChanged(gone));
+    assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(gone));
     // That they go is told nobody, and when they went is not kept.
     bed.presence.leave(&by(ann), on(GATEWAY, false)).await.unwrap();
     bed.settle(ann, invisible(false)).await;
     bed.presence.announce(&by(ann), announce()).await.unwrap();
-    assert_eq!(listener.next().await.body, Body::PresenceChanged(gone));
+    assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(gone));
 }
 
 #[tokio::test]
@@ -87,14 +87,14 @@ async fn a_new_profile_is_told_those_who_watch_and_one_who_is_blocked_sees_nothi
     let profile = wire::UserInfo { id: ann, name: "ann".into(), status_line: "hi".into(), ..Default::default() };
     let announcement = Announcement { user: Some(profile.clone()), ..Default::default() };
     bed.presence.announce(&by(ann), announcement).await.unwrap();
-    let heard = listener.next().await;
+    let heard = listener.next_but_entries().await;
     assert_eq!((heard.body, heard.hide_from), (Body::UserChanged(profile), 0));
     bed.presence.arrive(&by(ann), on(GATEWAY, false)).await.unwrap();
-    assert_eq!(listener.next().await.body, Body::PresenceChanged(here(ann, false)));
+    assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(here(ann, false)));
     bed.block(ann, ben).await;
     let announcement = Announcement { hide_from: ben, ..Default::default() };
     bed.presence.announce(&by(ann), announcement).await.unwrap();
-    let heard = listener.next().await;
+    let heard = listener.next_but_entries().await;
     let gone = Presence { user: ann, ..Default::default() };
     assert_eq!((heard.hide_from, heard.body), (ben, Body::PresenceChanged(gone)));
     assert_eq!(watch(&bed, ben, &[ann]).await, []);

@@ -109,17 +109,16 @@ async fn typing_is_told_to_the_other_and_to_small_groups_but_not_where_one_has_b
     let mut listener = bed.listen(&[ann, ben, cat], vec![group_topic(group)]).await;
     let typing = async |user, conversation| bed.message.typing(&by(user), wire::Typing { conversation }).await;
     typing(ann, conversation).await.unwrap();
-    let heard = listener.next().await;
+    let heard = listener.next_but_entries().await;
     assert_eq!((heard.users, heard.body), (vec![ben], Body::Typing(wire::TypingNotice { conversation, user: ann })));
     typing(cat, group).await.unwrap();
-    let heard = listener.next().await;
+    let heard = listener.next_but_entries().await;
     let notice = wire::TypingNotice { conversation: group, user: cat };
     assert_eq!((heard.topic, heard.body), (group_topic(group), Body::Typing(notice)));
     assert_eq!(typing(cat, conversation).await.unwrap_err().code(), ErrorCode::NotMember);
     bed.block(ben, ann).await;
-    assert!(matches!(listener.next().await.body, Body::Entry(_)));
     typing(ann, conversation).await.unwrap();
     typing(ben, conversation).await.unwrap();
     typing(ann, group).await.unwrap();
-    assert_eq!(listener.next().await.topic, group_topic(group));
+    assert_eq!(listener.next_but_entries().await.topic, group_topic(group));
 }
