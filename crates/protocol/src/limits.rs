@@ -40,6 +40,8 @@ pub const PASSWORD_BYTES_MAX: usize = 1024;
 pub const SESSIONS_MAX: usize = 64;
 /// A group's members.
 pub const MEMBERS_MAX: u64 = 100_000;
+/// Members of a group up to which each one's receiving and reading is told to all at once.
+pub const LIVE_RECEIPTS_MEMBERS_MAX: u64 = 100;
 /// Users in one invitation, or named when a group is made.
 pub const INVITE_MAX: usize = 1_000;
 /// Members in one page.

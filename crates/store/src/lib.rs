@@ -10,10 +10,12 @@
 //! - what an entry is allowed by (a role, a friendship) is looked at in the transaction that appends it;
 //! - dropping a method's future does not undo or halve it.
 
+pub mod contacts;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod error;
 mod groups;
+mod kinds;
 mod messages;
 mod presence;
 mod users;

@@ -35,6 +35,7 @@ pub struct NewEntry {
 
 /// What an entry does, by kind. Whether it may is checked in the transaction that does it.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "few are under way at a time, and they are moved as vectors of entries")]
 pub enum Act {
     /// Nothing: it only tells.
     Tell,
@@ -60,7 +61,7 @@ pub enum Act {
 }
 
 /// A change of a message. The message must be one, not recalled, and visible to the sender, else
-/// [`Refused::NoSuchMessage`]. Refused to who is muted, in a dissolved group, but for recalling.
+/// [`Refused::NoSuchMessage`]. Refused where a message would be, but that who is muted may recall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// The position of the message.
@@ -128,7 +129,8 @@ pub struct ContactEvent {
     pub what: ContactAct,
 }
 
-/// What happens to a contact. Those `…ed` come from the other user, by an [`Effect`]; they are never refused.
+/// What happens to a contact; see [`contacts::step`](crate::contacts::step). Those `…ed` come from the other user, by an
+/// [`Effect`]; where they do not fit any more, they are [`Refused::Unchanged`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContactAct {
     /// The user asks, with a message. If the other has asked already, they are friends.
@@ -378,7 +380,7 @@ pub struct HeadRow {
     pub last_position: u64,
     /// The member's read position.
     pub read_position: u64,
-    /// Messages after the read position.
+    /// Messages after the read position; those that the member deleted count as read.
     pub unread: u64,
     /// DIRECT: the other's read position.
     pub peer_read_position: u64,

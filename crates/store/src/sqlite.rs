@@ -9,21 +9,28 @@
 //! The store heals by itself: after a failed transaction nothing is remembered of it, and the next one tries again.
 
 mod append;
+mod changes;
 mod checkpoint;
+mod contacts;
 mod convert;
+mod direct;
 mod failure;
 mod groups;
 mod heads;
+mod links;
 mod log_room;
 mod logs;
 mod members;
+mod membership;
 mod messages;
 mod open;
 mod pages;
 mod presence;
 mod readers;
 mod sessions;
+mod standing;
 mod users;
+mod views;
 mod webhooks;
 mod writer;
 

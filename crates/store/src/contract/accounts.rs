@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use protocol::{SessionId, UserId, wire::ConversationKind};
+use protocol::{
+    SessionId, UserId,
+    wire::{ConversationKind, UserInfo},
+};
 use tokio::task::JoinSet;
 
 use super::{
@@ -19,16 +22,18 @@ pub async fn a_name_is_taken_once_however_many_ask(store: Arc<dyn Store>) {
         let scene = scene.clone();
         attempts.spawn(async move {
             let account = scene.account("Alice");
-            (account.id, scene.store.create_account(account).await.unwrap())
+            (account.id, scene.store.create_account(account, vec![]).await.unwrap())
         });
     }
     let made: Vec<_> = attempts.join_all().await.into_iter().filter(|(_, made)| *made).collect();
     assert_eq!(made.len(), 1);
     let found = scene.store.account_by_name("alice".into()).await.unwrap().unwrap();
-    assert_eq!(found, Account { id: made[0].0, name: "Alice".into(), password_hash: "hash of Alice".into() });
+    let user = UserInfo { id: made[0].0.get(), name: "Alice".into(), ..UserInfo::default() };
+    let password_hash = "hash of Alice".into();
+    assert_eq!(found, Account { user, password_hash, created_ms: NOW_MS, suspended: false, owner: None });
     let other = NewAccount { name_key: "alice".into(), ..scene.account("ALICE") };
     let other_id = other.id;
-    assert!(!scene.store.create_account(other).await.unwrap());
+    assert!(!scene.store.create_account(other, vec![]).await.unwrap());
     assert_eq!(scene.store.account(other_id).await.unwrap(), None);
     assert!(scene.heads(other_id, Revision(0), 0).await.0.is_empty());
 }
@@ -37,12 +42,12 @@ pub async fn a_name_is_taken_once_however_many_ask(store: Arc<dyn Store>) {
 pub async fn an_account_made_again_with_its_id_is_there(store: Arc<dyn Store>) {
     let scene = Scene::new(store);
     let account = scene.account("bob");
-    assert!(scene.store.create_account(account.clone()).await.unwrap());
-    assert!(scene.store.create_account(account.clone()).await.unwrap());
+    assert!(scene.store.create_account(account.clone(), vec![]).await.unwrap());
+    assert!(scene.store.create_account(account.clone(), vec![]).await.unwrap());
     assert_eq!(scene.store.sessions(account.id, NOW_MS).await.unwrap().len(), 1);
     let session = scene.session(NOW_MS);
-    assert!(scene.store.create_session(account.id, session.clone(), 2).await.unwrap());
-    assert!(scene.store.create_session(account.id, session, 2).await.unwrap());
+    assert!(scene.store.create_session(account.id, session.clone(), 2, vec![]).await.unwrap());
+    assert!(scene.store.create_session(account.id, session, 2, vec![]).await.unwrap());
     assert_eq!(scene.store.sessions(account.id, NOW_MS).await.unwrap().len(), 2);
 }
 
@@ -52,9 +57,10 @@ pub async fn accounts_are_found_by_name_and_id(store: Arc<dyn Store>) {
     let (alice, bob) = (scene.user("Alice").await, scene.user("小明").await);
     let ids = vec![bob, alice, UserId::new(u64::MAX), UserId::new(77_777)];
     let mut found = Users::find(&*scene.store, ids, vec!["alice".into(), "nobody".into()]).await.unwrap();
-    found.sort();
+    found.sort_by_key(|user| user.id);
+    let found: Vec<_> = found.into_iter().map(|user| (UserId::new(user.id), user.name)).collect();
     assert_eq!(found, [(alice, "Alice".into()), (bob, "小明".into())]);
-    assert_eq!(scene.store.account(alice).await.unwrap().unwrap().name, "Alice");
+    assert_eq!(scene.store.account(alice).await.unwrap().unwrap().user.name, "Alice");
     assert_eq!(scene.store.account_by_name("Alice".into()).await.unwrap(), None, "the key is in lower case");
 
     let (heads, _) = scene.heads(bob, Revision(0), 0).await;
@@ -68,14 +74,14 @@ pub async fn a_password_is_changed_only_from_the_hash_it_had(store: Arc<dyn Stor
     let scene = Scene::new(store);
     let account = scene.account("alice");
     let (alice, keep) = (account.id, account.session.id);
-    scene.store.create_account(account).await.unwrap();
+    scene.store.create_account(account, vec![]).await.unwrap();
     let other = scene.session(NOW_MS);
-    scene.store.create_session(alice, other.clone(), 10).await.unwrap();
+    scene.store.create_session(alice, other.clone(), 10, vec![]).await.unwrap();
     let over = scene.session(NOW_MS - 5_000_000);
-    scene.store.create_session(alice, over.clone(), 10).await.unwrap();
+    scene.store.create_session(alice, over.clone(), 10, vec![]).await.unwrap();
     let bob = scene.user("bob").await;
 
-    let change = |old: &str| scene.store.change_password(alice, old.into(), "new".into(), keep, NOW_MS + 1);
+    let change = |old: &str| scene.store.change_password(alice, old.into(), "new".into(), keep, NOW_MS + 1, vec![]);
     assert_eq!(change("not the hash").await.unwrap(), None);
     assert_eq!(scene.store.sessions(alice, NOW_MS).await.unwrap().len(), 2);
     assert_eq!(

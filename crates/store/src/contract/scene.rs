@@ -13,7 +13,7 @@ use protocol::{
 
 use super::Store;
 use crate::{
-    Appended, HeadRow, Headed, Membership, NewAccount, NewEntry, NewSession, Page, PageRequest, Refused, Revision,
+    Act, Appended, HeadRow, Headed, Membership, NewAccount, NewEntry, NewSession, Page, PageRequest, Refused, Revision,
     TokenHash,
 };
 
@@ -42,7 +42,7 @@ impl Scene {
     pub(super) async fn user(&self, name: &str) -> UserId {
         let account = self.account(name);
         let id = account.id;
-        assert!(self.store.create_account(account).await.unwrap(), "{name} is a new name");
+        assert!(self.store.create_account(account, vec![]).await.unwrap(), "{name} is a new name");
         id
     }
 
@@ -137,8 +137,7 @@ pub(super) fn message(conversation: ConversationId, sender: UserId, body: &str) 
         id: EntryId::generate(),
         time_ms: NOW_MS,
         content: text(body),
-        is_message: true,
-        membership: None,
+        act: Act::Message { mentions: vec![], mentions_everyone: false },
         settles: None,
     }
 }
@@ -152,18 +151,24 @@ pub(super) fn change(
     exit: &[UserId],
 ) -> NewEntry {
     let enter = enter.iter().map(|&user| (user, Role::Member)).collect();
-    NewEntry {
-        is_message: false,
-        membership: Some(Membership { create, enter, exit: exit.to_vec() }),
-        ..message(conversation, sender, "")
-    }
+    moving(conversation, sender, Membership { create, enter, exit: exit.to_vec(), ..Membership::default() })
+}
+
+/// An entry that does this to a group.
+pub(super) fn moving(group: ConversationId, sender: UserId, membership: Membership) -> NewEntry {
+    NewEntry { act: Act::Membership(membership), ..tell(group, sender, "") }
+}
+
+/// An entry that only tells.
+pub(super) fn tell(conversation: ConversationId, sender: UserId, body: &str) -> NewEntry {
+    NewEntry { act: Act::Tell, ..message(conversation, sender, body) }
 }
 
 /// The first entry of a group.
 pub(super) fn making(group: ConversationId, members: &[UserId]) -> NewEntry {
-    let mut entry = change(group, members[0], true, members, &[]);
-    entry.membership.as_mut().unwrap().enter[0].1 = Role::Owner;
-    entry
+    let role = |at| if at == 0 { Role::Owner } else { Role::Member };
+    let enter = members.iter().enumerate().map(|(at, &user)| (user, role(at))).collect();
+    moving(group, members[0], Membership { create: true, enter, ..Membership::default() })
 }
 
 /// Numbers that look random but are the same for the same seed.
