@@ -12,6 +12,52 @@ pub const CLIENT_FRAME_BYTES_MAX: usize = 512 * 1024;
 pub const FIRST_FRAMES_BYTES_MAX: usize = 16 * 1024;
 /// One frame from a server, encoded in protobuf; in JSON it can take several times as much. A page of entries stays below [`PAGE_BYTES_MAX`] plus one entry.
 pub const SERVER_FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// A link's address or its image's, in bytes.
+pub const URL_BYTES_MAX: usize = 2_048;
+/// A link's title, in characters.
+pub const LINK_TITLE_CHARS_MAX: usize = 200;
+/// A link's description, in characters.
+pub const LINK_DESCRIPTION_CHARS_MAX: usize = 1_000;
+/// A card's title, in characters.
+pub const CARD_TITLE_CHARS_MAX: usize = 64;
+/// The type of a custom or opaque message, in bytes.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
+/// The JSON of a custom message, in bytes.
+pub const CUSTOM_JSON_BYTES_MAX: usize = 64 * 1024;
+/// The text for clients that do not know a custom message's type, in characters.
+pub const CUSTOM_FALLBACK_CHARS_MAX: usize = 1_000;
+/// The payload of an opaque message, in bytes; with its keys it is below [`CONTENT_BYTES_MAX`].
+pub const OPAQUE_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+/// The wrapped keys of an opaque message.
+pub const OPAQUE_KEYS_MAX: usize = 256;
+/// One wrapped key, in bytes.
+pub const OPAQUE_KEY_BYTES_MAX: usize = 1_024;
+/// Users mentioned in one message.
+pub const MENTIONS_MAX: usize = 100;
+/// A reaction, in bytes.
+pub const REACTION_BYTES_MAX: usize = 32;
+/// Messages deleted one by one in one request.
+pub const DELETE_POSITIONS_MAX: usize = 100;
+/// A draft's text, in bytes.
+pub const DRAFT_BYTES_MAX: usize = 16 * 1024;
+/// Marks in one `deliver`.
+pub const DELIVER_MARKS_MAX: usize = 100;
+/// Members of a conversation whose messages' receipts are listed.
+pub const RECEIPTS_MEMBERS_MAX: u64 = 1_000;
+/// Messages whose changes are listed in one request.
+pub const CHANGES_POSITIONS_MAX: usize = 500;
+/// Pinned messages in one answer.
+pub const PINS_MAX: u32 = 100;
+/// What is searched for, in characters.
+pub const SEARCH_CHARS_MAX: usize = 64;
+/// Messages in one answer to a search.
+pub const SEARCH_PAGE_MAX: u32 = 100;
+/// Messages in one answer to a search if the request does not say.
+pub const SEARCH_PAGE_DEFAULT: u32 = 20;
+/// Entries that one search looks at.
+pub const SEARCH_ENTRIES_MAX: u32 = 5_000;
+/// Members of a group who are told that one of them writes.
+pub const TYPING_MEMBERS_MAX: u64 = 100;
 /// Entries in one answer, all pages together, in bytes of content.
 pub const PAGE_BYTES_MAX: usize = 512 * 1024;
 /// Entries in one history page.
@@ -30,6 +76,20 @@ pub const SYNC_ENTRIES_MAX: u32 = 50;
 pub const NAME_CHARS_MAX: usize = 32;
 /// A group's title, in characters.
 pub const TITLE_CHARS_MAX: usize = 64;
+/// A group's description, in characters.
+pub const GROUP_DESCRIPTION_CHARS_MAX: usize = 1_000;
+/// A group's announcement, in characters.
+pub const GROUP_ANNOUNCEMENT_CHARS_MAX: usize = 4_000;
+/// The reference to a group's picture, in bytes.
+pub const GROUP_AVATAR_BYTES_MAX: usize = 512;
+/// A member's name in a group, in characters.
+pub const NICKNAME_CHARS_MAX: usize = 32;
+/// The message of whoever asks to be let into a group, in characters.
+pub const JOIN_MESSAGE_CHARS_MAX: usize = 200;
+/// A group's admins.
+pub const ADMINS_MAX: u64 = 100;
+/// A group's links that can be used.
+pub const GROUP_LINKS_MAX: usize = 100;
 /// A device's name, in characters.
 pub const DEVICE_CHARS_MAX: usize = 64;
 /// A password's length, in bytes: at least.

@@ -29,7 +29,8 @@ pub struct NewEntry {
     pub content: Bytes,
     /// What it does beside being there, in the same transaction.
     pub act: Act,
-    /// The effect that this entry carries out: removed in the same transaction, also if nothing had to be appended.
+    /// The effect that this entry carries out: removed in the same transaction, also if nothing had to be appended, or the
+    /// user it was for is gone ([`Refused::NotMember`]).
     pub settles: Option<Revision>,
 }
 
@@ -104,7 +105,8 @@ pub struct Membership {
     pub ban: Vec<UserId>,
     /// Whose ban is lifted.
     pub lift: Vec<UserId>,
-    /// Members who have another role now; others are passed over.
+    /// Members who have another role now; others are passed over, but for an owner to be, who must be a member
+    /// ([`Refused::NothingThere`]): no group is left without an owner.
     pub roles: Vec<(UserId, Role)>,
     /// Members who are muted until a time (milliseconds since 1970; 0: no longer).
     pub mute: Vec<(UserId, i64)>,
@@ -533,6 +535,9 @@ pub trait Messages: Send + Sync + 'static {
 
     /// How many members there are.
     async fn member_count(&self, conversation: ConversationId) -> Result<u64>;
+
+    /// A group's owner and admins, by ascending id, at most `limit`.
+    async fn administrators(&self, conversation: ConversationId, limit: u32) -> Result<Vec<UserId>>;
 
     /// Who is banned, by ascending id after `after`.
     async fn bans(&self, conversation: ConversationId, after: UserId, limit: u32) -> Result<Vec<UserId>>;

@@ -1,12 +1,14 @@
-//! Tells in personal logs what a group's log says of its members.
+//! Tells in personal logs what happened elsewhere: in a group's log, in another user's, to an account.
 //!
-//! No transaction spans two logs. So a change of members leaves its effects behind, in its own transaction, and this task
+//! No transaction spans two logs. So what happens leaves its effects behind, in its own transaction, and this task
 //! appends them to the personal logs, each with the id that the effect was given: told again after a crash, it is
-//! told once. Appending one settles it in the same transaction.
+//! told once. Appending one settles it in the same transaction, also where
+//! it turns out that nothing is new.
 
 use std::{sync::Arc, time::Duration};
 
 use api::Call;
+use protocol::wire::ErrorCode;
 use store::{Act, Effect, Messages, NewEntry};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -20,23 +22,18 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_millis(500);
 
-pub(super) async fn run(
-    store: Arc<dyn Messages>,
-    appender: Appender,
-    members_moved: Arc<Notify>,
-    stop: CancellationToken,
-) {
+pub(super) async fn run(store: Arc<dyn Messages>, appender: Appender, bell: Arc<Notify>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let wait = match tell(store.as_ref(), &appender).await {
             Ok(told) if told == EFFECTS_MAX as usize => continue,
             Ok(_) => None,
             Err(error) => {
-                tracing::warn!(%error, "changes of members are not told yet");
+                tracing::warn!(%error, "effects are not told yet");
                 Some(RETRY)
             }
         };
         tokio::select! {
-            () = members_moved.notified(), if wait.is_none() => {}
+            () = bell.notified(), if wait.is_none() => {}
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
             () = stop.cancelled() => {}
         }
@@ -49,7 +46,11 @@ async fn tell(store: &dyn Messages, appender: &Appender) -> protocol::Result<usi
     let call = Call { caller: None, origin: None, address: None, deadline: Instant::now() + TIMEOUT };
     // In one transaction: told all or not at all, so always in their order.
     for result in appender.append(&call, effects.into_iter().map(entry).collect()).await {
-        result?;
+        match result {
+            // The user is gone, and so is the effect.
+            Err(error) if error.code() == ErrorCode::NotMember => {}
+            result => drop(result?),
+        }
     }
     Ok(told)
 }

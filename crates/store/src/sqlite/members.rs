@@ -144,6 +144,17 @@ pub(super) fn count(connection: &Connection, conversation: ConversationId) -> ru
     Ok(members.unwrap_or(0))
 }
 
+pub(super) fn administrators(
+    connection: &Connection,
+    conversation: ConversationId,
+    limit: u32,
+) -> rusqlite::Result<Vec<UserId>> {
+    connection
+        .prepare_cached("SELECT user FROM members WHERE conversation = ?1 AND role > 0 ORDER BY user LIMIT ?2")?
+        .query_map(params![column(conversation.get()), limit], |row| convert::user(row, 0))?
+        .collect()
+}
+
 pub(super) fn bans(
     connection: &Connection,
     conversation: ConversationId,
