@@ -77,6 +77,7 @@ impl Embedded {
         );
         let user_parts = services::user::Parts {
             store: shared.clone(),
+            webhooks: shared.clone(),
             cache: Arc::clone(&cache),
             queue: Arc::clone(&queue),
             messages: message.clone(),
