@@ -28,11 +28,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let mut config = prost_build::Config::new();
-    config.bytes(["."]).extern_path(RAW_CONTENT, "crate::RawContent").compile_fds(files.clone())?;
+    // Maps in the order of their keys: a content that a client writes in JSON is stored encoded, and a retry has to be encoded
+    // the same.
+    config.bytes(["."]).btree_map(["."]).extern_path(RAW_CONTENT, "crate::RawContent").compile_fds(files.clone())?;
     let mut json = pbjson_build::Builder::new();
     json.register_descriptors(&files.encode_to_vec())?
         .extern_path(RAW_CONTENT, "crate::RawContent")
         .ignore_unknown_fields()
+        .btree_map(["."])
         .exclude([RAW_CONTENT])
         .build(&[".mpim.client.v1"])?;
 

@@ -15,6 +15,8 @@ mod closer;
 mod config;
 mod dispatch;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gateway;
 mod http;
 mod hub;
