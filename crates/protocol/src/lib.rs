@@ -23,7 +23,7 @@ pub mod queue {
 pub use content::RawContent;
 pub use error::{Advice, Error, Result};
 pub use id::{ConversationId, EntryId, GatewayId, GroupId, IdGenerator, InvalidId, NodeNumber, SessionId, UserId};
-pub use name::{InvalidName, UserName, is_invisible};
+pub use name::{InvalidName, UserName, is_invisible, name_key};
 
 /// What a client sends first on a TCP connection, before its first frame. No HTTP method begins with it, so that TCP
 /// and HTTP share a port.

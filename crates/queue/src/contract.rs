@@ -9,7 +9,7 @@ use bytes::Bytes;
 use protocol::{GatewayId, GroupId, UserId};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{Delivered, Publication, Queue, Subscription, Topic};
+use crate::{Delivered, Presence, Publication, Queue, Subscription, Topic};
 
 /// What must become true becomes true within this, leases that run out included.
 pub const EVENTUALLY: Duration = Duration::from_secs(60);
@@ -48,6 +48,7 @@ macro_rules! contract_tests {
             an_abandoned_receive_takes_nothing,
             routes_come_in_the_users_order,
             the_first_and_the_last_gateway_of_a_user_are_told,
+            who_is_away_on_all_gateways_is_away,
             binding_and_unbinding_twice_changes_nothing,
             a_gateway_that_is_not_open_has_no_routes,
             a_closed_gateways_routes_are_gone,
@@ -222,9 +223,9 @@ pub async fn an_abandoned_receive_takes_nothing(clients: Clients) {
 pub async fn routes_come_in_the_users_order(clients: Clients) {
     let _one = clients.gateway.open(ONE).await.unwrap();
     let _two = clients.gateway.open(TWO).await.unwrap();
-    clients.gateway.bind(ALICE, ONE).await.unwrap();
-    clients.gateway.bind(BOB, TWO).await.unwrap();
-    clients.gateway.bind(BOB, ONE).await.unwrap();
+    clients.gateway.bind(ALICE, ONE, false).await.unwrap();
+    clients.gateway.bind(BOB, TWO, false).await.unwrap();
+    clients.gateway.bind(BOB, ONE, false).await.unwrap();
     let users = [BOB, UserId::new(1_002), ALICE, BOB];
     routes_become(&clients.service, &users, vec![vec![ONE, TWO], vec![], vec![ONE], vec![ONE, TWO]]).await;
 }
@@ -233,27 +234,44 @@ pub async fn routes_come_in_the_users_order(clients: Clients) {
 pub async fn the_first_and_the_last_gateway_of_a_user_are_told(clients: Clients) {
     let _one = clients.gateway.open(ONE).await.unwrap();
     let _two = clients.service.open(TWO).await.unwrap();
-    assert!(clients.gateway.bind(ALICE, ONE).await.unwrap());
-    assert!(!clients.service.bind(ALICE, TWO).await.unwrap());
-    assert!(!clients.gateway.unbind(ALICE, ONE).await.unwrap());
-    assert!(clients.service.unbind(ALICE, TWO).await.unwrap());
-    assert!(clients.service.bind(ALICE, TWO).await.unwrap());
+    assert_eq!(clients.gateway.bind(ALICE, ONE, false).await.unwrap(), Some(Presence::There));
+    assert_eq!(clients.service.bind(ALICE, TWO, false).await.unwrap(), None);
+    assert_eq!(clients.gateway.unbind(ALICE, ONE).await.unwrap(), None);
+    assert_eq!(clients.service.unbind(ALICE, TWO).await.unwrap(), Some(Presence::Gone));
+    assert_eq!(clients.service.bind(ALICE, TWO, false).await.unwrap(), Some(Presence::There));
+}
+
+/// Being there on one gateway is being there.
+pub async fn who_is_away_on_all_gateways_is_away(clients: Clients) {
+    let _one = clients.gateway.open(ONE).await.unwrap();
+    let _two = clients.service.open(TWO).await.unwrap();
+    let users = [BOB, ALICE];
+    assert_eq!(clients.service.presences(&users).await.unwrap(), [Presence::Gone, Presence::Gone]);
+    assert_eq!(clients.gateway.bind(ALICE, ONE, true).await.unwrap(), Some(Presence::Away));
+    assert_eq!(clients.gateway.bind(ALICE, ONE, true).await.unwrap(), None);
+    assert_eq!(clients.service.bind(ALICE, TWO, false).await.unwrap(), Some(Presence::There));
+    assert_eq!(clients.service.presences(&users).await.unwrap(), [Presence::Gone, Presence::There]);
+    assert_eq!(clients.service.bind(ALICE, TWO, true).await.unwrap(), Some(Presence::Away));
+    assert_eq!(clients.service.bind(ALICE, TWO, false).await.unwrap(), Some(Presence::There));
+    assert_eq!(clients.service.unbind(ALICE, TWO).await.unwrap(), Some(Presence::Away));
+    assert_eq!(clients.gateway.presences(&users).await.unwrap(), [Presence::Gone, Presence::Away]);
+    assert_eq!(clients.gateway.unbind(ALICE, ONE).await.unwrap(), Some(Presence::Gone));
 }
 
 /// One unbinding takes back any number of bindings.
 pub async fn binding_and_unbinding_twice_changes_nothing(clients: Clients) {
     let _one = clients.gateway.open(ONE).await.unwrap();
-    clients.gateway.bind(ALICE, ONE).await.unwrap();
-    clients.gateway.bind(ALICE, ONE).await.unwrap();
+    clients.gateway.bind(ALICE, ONE, false).await.unwrap();
+    clients.gateway.bind(ALICE, ONE, false).await.unwrap();
     routes_become(&clients.service, &[ALICE], vec![vec![ONE]]).await;
-    assert!(clients.gateway.unbind(ALICE, ONE).await.unwrap());
-    assert!(!clients.gateway.unbind(ALICE, ONE).await.unwrap());
+    assert_eq!(clients.gateway.unbind(ALICE, ONE).await.unwrap(), Some(Presence::Gone));
+    assert_eq!(clients.gateway.unbind(ALICE, ONE).await.unwrap(), None);
     routes_become(&clients.service, &[ALICE], vec![vec![]]).await;
 }
 
 /// A route needs its gateway's lease.
 pub async fn a_gateway_that_is_not_open_has_no_routes(clients: Clients) {
-    clients.gateway.bind(ALICE, ONE).await.unwrap();
+    clients.gateway.bind(ALICE, ONE, false).await.unwrap();
     routes_become(&clients.service, &[ALICE], vec![vec![]]).await;
 }
 
@@ -262,9 +280,9 @@ pub async fn a_closed_gateways_routes_are_gone(clients: Clients) {
     let one = clients.gateway.open(ONE).await.unwrap();
     let _two = clients.gateway.open(TWO).await.unwrap();
     for user in [ALICE, BOB] {
-        clients.gateway.bind(user, ONE).await.unwrap();
+        clients.gateway.bind(user, ONE, false).await.unwrap();
     }
-    clients.gateway.bind(BOB, TWO).await.unwrap();
+    clients.gateway.bind(BOB, TWO, false).await.unwrap();
     drop(one);
     routes_become(&clients.service, &[ALICE, BOB], vec![vec![], vec![TWO]]).await;
 }
@@ -285,7 +303,7 @@ pub async fn a_closed_gateways_topics_are_gone(clients: Clients) {
 pub async fn a_gateway_that_opens_again_takes_the_formers_place(clients: Clients) {
     let former = clients.gateway.open(ONE).await.unwrap();
     former.subscribe(vec![GROUP]).await.unwrap();
-    clients.gateway.bind(ALICE, ONE).await.unwrap();
+    clients.gateway.bind(ALICE, ONE, false).await.unwrap();
     let again = clients.service.open(ONE).await.unwrap();
     routes_become(&clients.service, &[ALICE], vec![vec![]]).await;
     publish(&clients.service, GROUP, [1]).await;
@@ -297,7 +315,7 @@ pub async fn a_gateway_that_opens_again_takes_the_formers_place(clients: Clients
 pub async fn a_subscription_whose_place_was_taken_harms_nobody_when_it_ends(clients: Clients) {
     let former = clients.gateway.open(ONE).await.unwrap();
     let again = clients.service.open(ONE).await.unwrap();
-    clients.service.bind(ALICE, ONE).await.unwrap();
+    clients.service.bind(ALICE, ONE, false).await.unwrap();
     drop(former);
     publish(&clients.service, Topic::Gateway(ONE), [1]).await;
     hears(&*again, vec![publication(Topic::Gateway(ONE), 1)]).await;

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use protocol::{GatewayId, UserId};
 
-use crate::{Publication, Queue, Result, Subscription};
+use crate::{Presence, Publication, Queue, Result, Subscription};
 
 /// Publications held back at once; further ones go on.
 const HELD_MAX: usize = 64;
@@ -144,16 +144,20 @@ impl Queue for FaultyQueue {
         self.queue.open(gateway).await
     }
 
-    async fn bind(&self, user: UserId, gateway: GatewayId) -> Result<bool> {
-        self.queue.bind(user, gateway).await
+    async fn bind(&self, user: UserId, gateway: GatewayId, away: bool) -> Result<Option<Presence>> {
+        self.queue.bind(user, gateway, away).await
     }
 
-    async fn unbind(&self, user: UserId, gateway: GatewayId) -> Result<bool> {
+    async fn unbind(&self, user: UserId, gateway: GatewayId) -> Result<Option<Presence>> {
         self.queue.unbind(user, gateway).await
     }
 
     async fn routes(&self, users: &[UserId]) -> Result<Vec<Vec<GatewayId>>> {
         self.queue.routes(users).await
+    }
+
+    async fn presences(&self, users: &[UserId]) -> Result<Vec<Presence>> {
+        self.queue.presences(users).await
     }
 }
 

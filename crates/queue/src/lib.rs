@@ -65,6 +65,17 @@ pub enum Delivered {
     Lost(u64),
 }
 
+/// What a user's routes tell of the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// On no gateway.
+    Gone,
+    /// On gateways, and away on all of them.
+    Away,
+    /// On a gateway, and not away there.
+    There,
+}
+
 /// The message queue, as services and gateways use it.
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
@@ -75,14 +86,18 @@ pub trait Queue: Send + Sync + 'static {
     /// its routes are gone. A gateway that opens again takes the place of the former.
     async fn open(&self, gateway: GatewayId) -> Result<Box<dyn Subscription>>;
 
-    /// The user has a connection on the gateway. Idempotent. Returns whether it is the user's first gateway.
-    async fn bind(&self, user: UserId, gateway: GatewayId) -> Result<bool>;
+    /// The user has a connection on the gateway, and is `away` on all that are there, or not. Idempotent; the last call
+    /// tells. Returns what the user is now, if that is another than before.
+    async fn bind(&self, user: UserId, gateway: GatewayId, away: bool) -> Result<Option<Presence>>;
 
-    /// The user has no connection on the gateway any longer. Idempotent. Returns whether it was the user's last gateway.
-    async fn unbind(&self, user: UserId, gateway: GatewayId) -> Result<bool>;
+    /// The user has no connection on the gateway any longer. Idempotent. Returns what [`bind`](Self::bind) does.
+    async fn unbind(&self, user: UserId, gateway: GatewayId) -> Result<Option<Presence>>;
 
     /// The gateways that hold each of these users, in the users' order.
     async fn routes(&self, users: &[UserId]) -> Result<Vec<Vec<GatewayId>>>;
+
+    /// What each of these users is, in the users' order.
+    async fn presences(&self, users: &[UserId]) -> Result<Vec<Presence>>;
 }
 
 /// A gateway's ear.

@@ -20,7 +20,7 @@ use parking_lot::{Mutex, RwLock};
 use protocol::{GatewayId, UserId};
 
 use self::{mailbox::Mailbox, routes::Routes, topics::Topics};
-use crate::{Delivered, Error, Publication, Queue, Result, Subscription, Topic};
+use crate::{Delivered, Error, Presence, Publication, Queue, Result, Subscription, Topic};
 
 /// How much a gateway that does not read may leave waiting. What exceeds either is lost to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,17 +127,21 @@ impl Queue for LocalQueue {
         Ok(Box::new(self.state.open(&self.state, gateway)))
     }
 
-    async fn bind(&self, user: UserId, gateway: GatewayId) -> Result<bool> {
+    async fn bind(&self, user: UserId, gateway: GatewayId, away: bool) -> Result<Option<Presence>> {
         let gateways = self.state.gateways.read();
-        Ok(gateways.contains_key(&gateway) && self.state.routes.add(user, gateway))
+        Ok(if gateways.contains_key(&gateway) { self.state.routes.add(user, gateway, away) } else { None })
     }
 
-    async fn unbind(&self, user: UserId, gateway: GatewayId) -> Result<bool> {
+    async fn unbind(&self, user: UserId, gateway: GatewayId) -> Result<Option<Presence>> {
         Ok(self.state.routes.remove(user, gateway))
     }
 
     async fn routes(&self, users: &[UserId]) -> Result<Vec<Vec<GatewayId>>> {
         Ok(users.iter().map(|user| self.state.routes.of(*user)).collect())
+    }
+
+    async fn presences(&self, users: &[UserId]) -> Result<Vec<Presence>> {
+        Ok(users.iter().map(|user| self.state.routes.presence(*user)).collect())
     }
 }
 

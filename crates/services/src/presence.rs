@@ -1,15 +1,15 @@
 //! The presence service: who is online, where, and since when not.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use api::{Arrival, Call, MessageService, PresenceService, UserIds};
+use api::{Announcement, Arrival, Call, MessageService, PresenceService, SettingsRequest, UserIds};
 use async_trait::async_trait;
 use protocol::{
     Error, GatewayId, Result, UserId, limits,
     queue::delivery::What,
     wire::{self, server_frame::Body},
 };
-use queue::{Queue, Topic};
+use queue::{Presence, Queue, Topic};
 use store::LastSeen;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -67,16 +67,76 @@ impl Service {
         (Arc::new(Self { store, queue, messages, seen, clock }), Tasks { stop, noting })
     }
 
-    /// Tells those who watch. That it fails is no error: watchers ask again.
-    async fn tell(&self, user: UserId, online: bool) {
-        let seen_ms = if online { 0 } else { self.clock.now_ms() };
-        let presence = wire::Presence { user: user.get(), online, seen_ms, away: false };
-        let mut pushes = Pushes::default();
-        pushes.add_for_topic(Topic::Presence(user), 0, What::Frame(push::frame(Body::PresenceChanged(presence))));
+    /// Whether nobody may see when the user is online, or was.
+    async fn is_invisible(&self, call: &Call, user: UserId) -> bool {
+        match self.messages.get_settings(&call.by_service(), SettingsRequest { user: user.get() }).await {
+            Ok(settings) => settings.invisible,
+            // To be seen less than one might is better than to be seen when one must not.
+            Err(error) => {
+                tracing::debug!(%error, "whether a user is invisible is not known; nobody is told");
+                true
+            }
+        }
+    }
+
+    /// Tells those who watch what the user is now. That it fails is no error: watchers ask again.
+    async fn tell(&self, user: UserId) {
+        let presence = match self.queue.presences(&[user]).await {
+            Ok(presences) => presences.first().copied().unwrap_or(Presence::Gone),
+            Err(error) => {
+                tracing::debug!(%error, "a change of presence was not published");
+                return;
+            }
+        };
+        let seen_ms = if presence == Presence::Gone { self.clock.now_ms() } else { 0 };
+        self.publish(told(user, told_as(user, presence, seen_ms))).await;
+    }
+
+    /// Tells those who watch whether the user may be seen at all, and as what.
+    async fn tell_visibility(&self, call: &Call, user: UserId) -> Result<()> {
+        let presence = if self.is_invisible(call, user).await {
+            told_as(user, Presence::Gone, 0)
+        } else {
+            let presence = self.queue.presences(&[user]).await.map_err(unavailable)?;
+            let seen = self.store.last_seen(vec![user]).await?;
+            told_as(
+                user,
+                presence.first().copied().unwrap_or(Presence::Gone),
+                seen.first().map_or(0, |(_, seen_ms)| *seen_ms),
+            )
+        };
+        self.publish(told(user, presence)).await;
+        Ok(())
+    }
+
+    async fn publish(&self, pushes: Pushes) {
         if let Err(error) = pushes.publish(self.queue.as_ref(), 1).await {
             tracing::debug!(%error, "a change of presence was not published");
         }
     }
+
+    /// Those of these users, whom the caller may not see, who are friends and have not blocked the caller: they are
+    /// invisible, and look like somebody who is not there.
+    async fn hidden_friends(&self, call: &Call, users: Vec<u64>) -> Result<Vec<UserId>> {
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let standings = self.messages.get_standings(call, UserIds { ids: users }).await?.standings;
+        let friends = standings.into_iter().filter(|standing| standing.friend && !standing.blocked);
+        Ok(friends.map(|standing| UserId::new(standing.user)).collect())
+    }
+}
+
+fn told_as(user: UserId, presence: Presence, seen_ms: i64) -> wire::Presence {
+    let online = presence != Presence::Gone;
+    let seen_ms = if online { 0 } else { seen_ms };
+    wire::Presence { user: user.get(), online, seen_ms, away: presence == Presence::Away }
+}
+
+fn told(user: UserId, presence: wire::Presence) -> Pushes {
+    let mut pushes = Pushes::default();
+    pushes.add_for_topic(Topic::Presence(user), 0, What::Frame(push::frame(Body::PresenceChanged(presence))));
+    pushes
 }
 
 fn unavailable(error: queue::Error) -> Error {
@@ -87,17 +147,24 @@ fn unavailable(error: queue::Error) -> Error {
 impl PresenceService for Service {
     async fn arrive(&self, call: &Call, request: Arrival) -> Result<wire::Done> {
         let user = call.caller()?.user;
-        if self.queue.bind(user, GatewayId::new(request.gateway)).await.map_err(unavailable)? {
-            self.tell(user, true).await;
+        let changed =
+            self.queue.bind(user, GatewayId::new(request.gateway), request.away).await.map_err(unavailable)?;
+        if changed.is_some() && !self.is_invisible(call, user).await {
+            self.tell(user).await;
         }
         Ok(wire::Done {})
     }
 
     async fn leave(&self, call: &Call, request: Arrival) -> Result<wire::Done> {
         let user = call.caller()?.user;
-        if self.queue.unbind(user, GatewayId::new(request.gateway)).await.map_err(unavailable)? {
-            self.seen.note(user, self.clock.now_ms());
-            self.tell(user, false).await;
+        let changed = self.queue.unbind(user, GatewayId::new(request.gateway)).await.map_err(unavailable)?;
+        if let Some(now) = changed
+            && !self.is_invisible(call, user).await
+        {
+            if now == Presence::Gone {
+                self.seen.note(user, self.clock.now_ms());
+            }
+            self.tell(user).await;
         }
         Ok(wire::Done {})
     }
@@ -107,15 +174,35 @@ impl PresenceService for Service {
         if count > limits::WATCH_USERS_MAX {
             return Err(Error::limit("users", count, limits::WATCH_USERS_MAX));
         }
-        let peers = self.messages.filter_visible(call, UserIds { ids: request.users }).await?;
-        let peers: Vec<UserId> = peers.ids.into_iter().map(UserId::new).collect();
-        let online = self.queue.routes(&peers).await.map_err(unavailable)?;
-        let seen = self.store.last_seen(peers.clone()).await?;
-        let presence = |(user, gateways): (&UserId, Vec<GatewayId>)| {
-            let online = !gateways.is_empty();
-            let seen_ms = seen.iter().find(|(known, _)| known == user).map_or(0, |(_, seen_ms)| *seen_ms);
-            wire::Presence { user: user.get(), online, seen_ms: if online { 0 } else { seen_ms }, away: false }
-        };
-        Ok(wire::Presences { presences: peers.iter().zip(online).map(presence).collect() })
+        let asked = request.users.clone();
+        let seen = self.messages.filter_visible(call, UserIds { ids: request.users }).await?;
+        let visible: Vec<UserId> = seen.ids.iter().copied().map(UserId::new).collect();
+        let others = asked.into_iter().filter(|user| !seen.ids.contains(user)).collect();
+        let hidden = self.hidden_friends(call, others).await?;
+        let presences = self.queue.presences(&visible).await.map_err(unavailable)?;
+        let seen: HashMap<UserId, i64> = self.store.last_seen(visible.clone()).await?.into_iter().collect();
+        let visible = visible.iter().zip(presences);
+        let visible = visible.map(|(user, presence)| told_as(*user, presence, seen.get(user).copied().unwrap_or(0)));
+        let hidden = hidden.into_iter().map(|user| told_as(user, Presence::Gone, 0));
+        Ok(wire::Presences { presences: visible.chain(hidden).collect() })
+    }
+
+    async fn announce(&self, call: &Call, request: Announcement) -> Result<wire::Done> {
+        let user = call.caller()?.user;
+        let mut pushes = Pushes::default();
+        if let Some(profile) = request.user {
+            let frame = push::frame(Body::UserChanged(profile));
+            pushes.add_for_topic(Topic::Presence(user), 0, What::Frame(frame));
+        }
+        if request.hide_from != 0 {
+            let gone = told_as(user, Presence::Gone, 0);
+            let frame = push::frame(Body::PresenceChanged(gone));
+            pushes.add_to_hide(user, UserId::new(request.hide_from), What::Frame(frame));
+        }
+        self.publish(pushes).await;
+        if request.visibility {
+            self.tell_visibility(call, user).await?;
+        }
+        Ok(wire::Done {})
     }
 }

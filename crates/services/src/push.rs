@@ -26,11 +26,17 @@ pub(crate) struct Pushes {
 impl Pushes {
     pub(crate) fn add_for_users(&mut self, users: &[UserId], origin: u64, what: What) {
         let users = users.iter().map(|user| user.get()).collect();
-        self.to_users.push(Delivery { users, origin, what: Some(what) });
+        self.to_users.push(Delivery { users, origin, what: Some(what), hide_from: 0 });
     }
 
     pub(crate) fn add_for_topic(&mut self, topic: Topic, origin: u64, what: What) {
-        self.to_topics.push((topic, Delivery { users: Vec::new(), origin, what: Some(what) }));
+        self.to_topics.push((topic, Delivery { users: Vec::new(), origin, what: Some(what), hide_from: 0 }));
+    }
+
+    /// The last that a user's watcher hears of the user.
+    pub(crate) fn add_to_hide(&mut self, user: UserId, from: UserId, what: What) {
+        let delivery = Delivery { users: Vec::new(), origin: 0, what: Some(what), hide_from: from.get() };
+        self.to_topics.push((Topic::Presence(user), delivery));
     }
 
     pub(crate) fn append(&mut self, other: Self) {
@@ -62,7 +68,7 @@ impl Pushes {
                 }
             }
             for (gateway, users) in gateways {
-                let delivery = Delivery { users, origin: delivery.origin, what: delivery.what.clone() };
+                let delivery = Delivery { users, what: delivery.what.clone(), ..delivery };
                 batches.add(Topic::Gateway(gateway), delivery);
             }
         }

@@ -23,7 +23,7 @@ use std::{
 use bytes::Bytes;
 use protocol::{ConversationId, EntryId, UserId};
 use store::{
-    Messages, NewEntry, Revision,
+    Act, Messages, NewEntry, Revision,
     sqlite::{SqliteConfig, SqliteStore},
 };
 
@@ -87,8 +87,7 @@ async fn append(store: &SqliteStore, dir: &Path, callers: u64, conversations: u6
                     id: EntryId::generate(),
                     time_ms: 1,
                     content: content.clone(),
-                    is_message: true,
-                    membership: None,
+                    act: Act::Message { mentions: vec![], mentions_everyone: false },
                     settles: None,
                 };
                 turn += 37;
@@ -144,8 +143,7 @@ async fn open_many(store: &SqliteStore, user: UserId, count: u64) -> Outcome<()>
                 id: EntryId::generate(),
                 time_ms: 1,
                 content: Bytes::from(vec![b'y'; 150]),
-                is_message: true,
-                membership: None,
+                act: Act::Message { mentions: vec![], mentions_everyone: false },
                 settles: None,
             });
         }

@@ -12,6 +12,7 @@
 
 pub mod accounts;
 pub mod appending;
+pub mod bots;
 pub mod direct;
 mod follower;
 pub mod groups;
@@ -20,16 +21,19 @@ pub mod history;
 pub mod membership;
 mod model;
 pub mod presence;
+pub mod profiles;
 pub mod reading;
+pub mod reports;
 mod scene;
 pub mod sessions;
+pub mod webhooks;
 
-use crate::{Groups, LastSeen, Messages, Users};
+use crate::{Groups, LastSeen, Messages, Users, Webhooks};
 
 /// All that a store does, for the tests alone: a service is handed only its own trait.
-pub trait Store: Users + Messages + Groups + LastSeen {}
+pub trait Store: Users + Webhooks + Messages + Groups + LastSeen {}
 
-impl<T: Users + Messages + Groups + LastSeen> Store for T {}
+impl<T: Users + Webhooks + Messages + Groups + LastSeen> Store for T {}
 
 /// Makes a test of each promise. The argument is an async function that returns an empty store and what must outlive it
 /// (a directory, a server).
@@ -41,7 +45,10 @@ macro_rules! contract_suite {
                 a_name_is_taken_once_however_many_ask,
                 an_account_made_again_with_its_id_is_there,
                 accounts_are_found_by_name_and_id,
-                a_password_is_changed_only_from_the_hash_it_had;
+                a_password_is_changed_only_from_the_hash_it_had,
+                what_is_told_of_an_account_is_noted_with_it,
+                a_deleted_account_is_an_empty_one,
+                a_suspended_account_is_kept_out_with_its_bots;
             sessions:
                 live_sessions_are_limited_and_listed_oldest_first,
                 a_refresh_token_is_used_once_and_a_replay_ends_the_session,
@@ -52,6 +59,21 @@ macro_rules! contract_suite {
                 ended_sessions_are_told_until_forgotten,
                 use_of_a_session_is_noted_forward_only,
                 use_prolongs_a_session_and_its_unused_token;
+            profiles:
+                a_profile_changes_as_told,
+                a_name_given_up_is_kept_for_a_while,
+                users_are_found_by_how_their_names_begin;
+            bots:
+                a_request_makes_one_bot_for_good,
+                an_api_key_is_good_until_it_ends,
+                a_deleted_bot_has_no_keys,
+                an_incoming_webhook_is_found_by_its_token;
+            webhooks:
+                a_request_makes_one_webhook_for_good,
+                a_webhook_never_goes_back,
+                dead_letters_are_kept_within_a_bound;
+            reports:
+                reports_are_listed_newest_first_until_closed;
             groups:
                 a_request_makes_one_group_for_good,
                 groups_are_found_by_id;
@@ -68,7 +90,7 @@ macro_rules! contract_suite {
             direct:
                 two_users_who_open_at_once_get_one_conversation,
                 one_may_talk_to_oneself,
-                peers_are_those_who_wrote_or_read_in_a_direct_conversation;
+                those_are_visible_who_wrote_or_read_in_a_direct_conversation;
             membership:
                 members_enter_and_exit_with_the_entry,
                 a_refused_entry_makes_no_group_and_no_member,
@@ -80,7 +102,7 @@ macro_rules! contract_suite {
                 read_positions_go_forward_and_not_past_the_end,
                 marks_at_once_end_at_the_furthest,
                 ones_own_message_is_read,
-                reading_concerns_the_other_of_two_and_nobody_in_a_group;
+                reading_concerns_the_other_of_two_and_all_of_a_small_group;
             history:
                 pages_go_both_ways_from_any_position,
                 pages_hold_no_more_bytes_than_asked_for_but_one_entry,

@@ -14,7 +14,7 @@ use protocol::{
     wire::{Role, Text, content},
 };
 use store::{
-    Error, Headed, Membership, Messages, NewEntry, PageRequest,
+    Act, Error, Headed, Membership, Messages, NewEntry, PageRequest,
     sqlite::{SqliteConfig, SqliteStore},
 };
 use tempfile::TempDir;
@@ -41,8 +41,7 @@ fn entry(body: &str) -> NewEntry {
         id: EntryId::generate(),
         time_ms: 1,
         content: RawContent::from(content::Kind::Text(Text { body: body.into() })).as_bytes().clone(),
-        is_message: true,
-        membership: None,
+        act: Act::Message { mentions: vec![], mentions_everyone: false },
         settles: None,
     }
 }
@@ -62,8 +61,8 @@ async fn appends_to_a_full_disk_are_not_stored_and_succeed_when_there_is_room() 
     let dir = TempDir::new().unwrap();
     let config = SqliteConfig { checkpoint_pages: 64, ..SqliteConfig::new(dir.path()) };
     let store = SqliteStore::open(config.clone()).unwrap();
-    let membership = Membership { create: true, enter: vec![(ALICE, Role::Owner)], exit: vec![] };
-    store.append(vec![NewEntry { membership: Some(membership), ..entry("made") }]).await.unwrap();
+    let membership = Membership { create: true, enter: vec![(ALICE, Role::Owner)], ..Membership::default() };
+    store.append(vec![NewEntry { act: Act::Membership(membership), ..entry("made") }]).await.unwrap();
     let mut acknowledged = 1;
     for round in 0..5 {
         // Somewhere within the next frames, at another place each time.

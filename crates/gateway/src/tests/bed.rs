@@ -132,7 +132,7 @@ impl Bed {
     }
 
     pub(super) async fn publish_to(&self, users: &[u64], what: What) {
-        let delivery = Delivery { users: users.to_vec(), origin: 0, what: Some(what) };
+        let delivery = Delivery { users: users.to_vec(), origin: 0, what: Some(what), ..Delivery::default() };
         self.publish(Topic::Gateway(GATEWAY), delivery).await;
     }
 
@@ -166,14 +166,14 @@ impl Bed {
             entered: entered.to_vec(),
             exited: exited.to_vec(),
         };
-        let delivery = Delivery { users: Vec::new(), origin: 0, what: Some(What::Entry(entry)) };
+        let delivery = Delivery { users: Vec::new(), origin: 0, what: Some(What::Entry(entry)), ..Delivery::default() };
         self.publish(Topic::Group(GroupId::new(group)), delivery).await;
     }
 
     pub(super) async fn publish_presence(&self, user: u64, online: bool) {
         let body = Body::PresenceChanged(Presence { user, online, seen_ms: 0 });
         let frame = ServerFrame { request: 0, body: Some(body) }.encode_to_vec().into();
-        let delivery = Delivery { users: Vec::new(), origin: 0, what: Some(What::Frame(frame)) };
+        let delivery = Delivery { users: Vec::new(), origin: 0, what: Some(What::Frame(frame)), ..Delivery::default() };
         self.publish(Topic::Presence(UserId::new(user)), delivery).await;
     }
 }

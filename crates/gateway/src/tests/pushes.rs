@@ -60,7 +60,10 @@ async fn a_push_reaches_all_devices_but_the_one_that_caused_it_and_no_one_else()
     json.frame().await;
     // Connections are numbered in the order in which they came.
     let origin = 3 << 40 | 1;
-    let delivery = Delivery { users: vec![7, 8], origin, what: Some(What::Entry(direct_entry(1, "天气"))) };
+    let delivery =
+        Delivery {
+            users: vec![7, 8], origin, what: Some(What::Entry(direct_entry(1, "天气"))), ..Delivery::default()
+        };
     bed.publish(Topic::Gateway(protocol::GatewayId::new(3)), delivery).await;
     let pushed = peer.frame().await;
     assert_eq!(pushed_text(&pushed), "天气");

@@ -63,6 +63,8 @@ impl Config {
         message::Config {
             append_batch_max: self.message.append_batch_max,
             append_queue_bytes_max: self.message.append_queue_bytes_max,
+            edit_within: self.message.edit_within,
+            recall_within: self.message.recall_within,
             ..message::Config::default()
         }
     }

@@ -178,8 +178,12 @@ settings! {
         resume_token_ttl: Duration = seconds(10..=30 * DAY), DAY;
     }
 
-    /// Messages on their way to the store.
+    /// Messages, and their way to the store.
     message: Message {
+        /// How long after it was sent a message may be edited by its sender; 0: for ever.
+        edit_within: Duration = seconds(0..=3_650 * DAY), DAY;
+        /// How long after it was sent a message may be taken back by its sender; 0: for ever.
+        recall_within: Duration = seconds(0..=3_650 * DAY), DAY;
         /// Entries in one transaction.
         append_batch_max: usize = Whole(1..=100_000), 1_000;
         /// Bytes of messages that may wait for the store; further ones are refused as certainly not stored.

@@ -91,7 +91,7 @@ async fn closed_gateways_leave_nothing_behind() {
         let subscription = queue.open(GATEWAY).await.unwrap();
         subscription.subscribe((0..100).map(|user| Topic::Presence(UserId::new(user))).collect()).await.unwrap();
         for user in 0..100 {
-            queue.bind(UserId::new(user), GATEWAY).await.unwrap();
+            queue.bind(UserId::new(user), GATEWAY, false).await.unwrap();
         }
     }
     assert!(queue.state.topics.is_empty() && queue.state.routes.is_empty());

@@ -6,6 +6,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use api::Call;
+use bytes::Bytes;
 use prometheus_client::{
     metrics::{
         counter::Counter,
@@ -14,9 +15,9 @@ use prometheus_client::{
     registry::Registry,
 };
 use protocol::{
-    Error, Result, UserId,
+    Error, RawContent, Result, UserId,
     queue::{EntryDelivery, delivery::What},
-    wire::{self, ErrorCode, server_frame::Body},
+    wire::{self, ErrorCode, content::Kind, server_frame::Body},
 };
 use queue::Topic;
 use store::{Act, Appended, Audience, Messages, NewEntry, Refused};
@@ -76,7 +77,7 @@ struct Job {
 }
 
 impl Appender {
-    /// The appender, its task, and a bell that rings when an entry changed who is a member of a group.
+    /// The appender, its task, and a bell that rings when there may be effects to be told.
     pub(super) fn new(
         config: &Config,
         store: Arc<dyn Messages>,
@@ -87,19 +88,15 @@ impl Appender {
         let (jobs, queue) = mpsc::channel(CALLS_QUEUED_MAX);
         let room_bytes = config.append_queue_bytes_max.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
         let room = Arc::new(Semaphore::new(room_bytes));
-        let members_moved = Arc::new(Notify::new());
-        let task = Task {
-            store,
-            publisher,
-            metrics,
-            batch_max: config.append_batch_max.max(1),
-            members_moved: Arc::clone(&members_moved),
-        };
+        let bell = Arc::new(Notify::new());
+        let task =
+            Task { store, publisher, metrics, batch_max: config.append_batch_max.max(1), bell: Arc::clone(&bell) };
         let run = task.run(queue, stop.clone());
-        (Self { jobs, room, room_bytes, stop }, run, members_moved)
+        (Self { jobs, room, room_bytes, stop }, run, bell)
     }
 
-    /// Appends in the order given and answers each, after the commit. If the future is dropped, the outcome is unknown.
+    /// Appends in the order given and answers each, after the commit; with position 0 what is so already, and was not
+    /// appended. If the future is dropped, the outcome is unknown.
     pub(super) async fn append(&self, call: &Call, entries: Vec<NewEntry>) -> Vec<Result<wire::Sent>> {
         let count = entries.len();
         if count == 0 {
@@ -142,7 +139,7 @@ struct Task {
     publisher: Publisher,
     metrics: AppenderMetrics,
     batch_max: usize,
-    members_moved: Arc<Notify>,
+    bell: Arc<Notify>,
 }
 
 impl Task {
@@ -201,7 +198,7 @@ impl Task {
             Err(error) => {
                 self.metrics.failed.inc();
                 // Perhaps it was stored, with effects to be told.
-                self.members_moved.notify_one();
+                self.bell.notify_one();
                 tracing::error!(%error, entries = entries.len(), "a transaction failed");
                 let error = Error::from(error);
                 for (job, count) in jobs {
@@ -229,10 +226,13 @@ impl Task {
                     }
                     // Also after a duplicate: the process that stored it may have been killed before it told anybody.
                     if matches!(entry.act, Act::Membership(_) | Act::Contact(_)) {
-                        self.members_moved.notify_one();
+                        self.bell.notify_one();
                     }
                     push_entry(&mut pushes, job.origin, entry, appended);
                     Ok(sent)
+                }
+                Err(Refused::Unchanged) => {
+                    Ok(wire::Sent { conversation: entry.conversation.get(), position: 0, time_ms: entry.time_ms })
                 }
                 Err(refused) => Err(refusal(refused)),
             });
@@ -279,7 +279,34 @@ fn refusal(refused: Refused) -> Error {
 
 fn push_entry(pushes: &mut Pushes, origin: u64, entry: NewEntry, appended: Appended) {
     let users = |users: Vec<UserId>| users.into_iter().map(UserId::get).collect();
-    let frame = push::frame(Body::Entry(wire::EntryPush {
+    let mut what = EntryDelivery {
+        frame: entry_frame(&entry, &appended, appended.content.clone().unwrap_or_else(|| entry.content.clone())),
+        conversation: entry.conversation.get(),
+        position: appended.position,
+        entered: Vec::new(),
+        exited: Vec::new(),
+    };
+    match &appended.audience {
+        Audience::Users(audience) if appended.withheld => {
+            let (own, others): (Vec<UserId>, Vec<UserId>) = audience.iter().partition(|user| **user == entry.sender);
+            // Something has to stand at the position, or the other's devices would look for it again and again.
+            let hidden = RawContent::from(Kind::Hidden(wire::Hidden {}));
+            let frame = entry_frame(&entry, &appended, hidden.as_bytes().clone());
+            let hidden = EntryDelivery { frame, ..what.clone() };
+            pushes.add_for_users(&own, origin, What::Entry(what));
+            pushes.add_for_users(&others, origin, What::Entry(hidden));
+        }
+        Audience::Users(audience) => pushes.add_for_users(audience, origin, What::Entry(what)),
+        Audience::Group(group) => {
+            what.entered = users(appended.entered);
+            what.exited = users(appended.exited);
+            pushes.add_for_topic(Topic::Group(*group), origin, What::Entry(what));
+        }
+    }
+}
+
+fn entry_frame(entry: &NewEntry, appended: &Appended, content: Bytes) -> Bytes {
+    push::frame(Body::Entry(wire::EntryPush {
         conversation: entry.conversation.get(),
         kind: appended.kind.into(),
         entry: Some(wire::Entry {
@@ -287,18 +314,7 @@ fn push_entry(pushes: &mut Pushes, origin: u64, entry: NewEntry, appended: Appen
             id: entry.id.to_string(),
             sender: entry.sender.get(),
             time_ms: appended.time_ms,
-            content: Some(protocol::RawContent::from_bytes(entry.content)),
+            content: Some(RawContent::from_bytes(content)),
         }),
-    }));
-    let what = What::Entry(EntryDelivery {
-        frame,
-        conversation: entry.conversation.get(),
-        position: appended.position,
-        entered: users(appended.entered),
-        exited: users(appended.exited),
-    });
-    match appended.audience {
-        Audience::Users(users) => pushes.add_for_users(&users, origin, what),
-        Audience::Group(group) => pushes.add_for_topic(Topic::Group(group), origin, what),
-    }
+    }))
 }

@@ -1,8 +1,9 @@
-//! Tells in personal logs what a group's log says of its members.
+//! Tells in personal logs what happened elsewhere: in a group's log, in another user's, to an account.
 //!
-//! No transaction spans two logs. So a change of members leaves its effects behind, in its own transaction, and this task
+//! No transaction spans two logs. So what happens leaves its effects behind, in its own transaction, and this task
 //! appends them to the personal logs, each with the id that the effect was given: told again after a crash, it is
-//! told once. Appending one settles it in the same transaction.
+//! told once. Appending one settles it in the same transaction, also where
+//! it turns out that nothing is new.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,23 +21,18 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_millis(500);
 
-pub(super) async fn run(
-    store: Arc<dyn Messages>,
-    appender: Appender,
-    members_moved: Arc<Notify>,
-    stop: CancellationToken,
-) {
+pub(super) async fn run(store: Arc<dyn Messages>, appender: Appender, bell: Arc<Notify>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let wait = match tell(store.as_ref(), &appender).await {
             Ok(told) if told == EFFECTS_MAX as usize => continue,
             Ok(_) => None,
             Err(error) => {
-                tracing::warn!(%error, "changes of members are not told yet");
+                tracing::warn!(%error, "effects are not told yet");
                 Some(RETRY)
             }
         };
         tokio::select! {
-            () = members_moved.notified(), if wait.is_none() => {}
+            () = bell.notified(), if wait.is_none() => {}
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
             () = stop.cancelled() => {}
         }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::{
     Store,
-    scene::{NOW_MS, Scene, change, message, text},
+    scene::{NOW_MS, Scene, change, message, tell, text},
 };
 use crate::{Appended, Audience, NewEntry, Refused};
 
@@ -141,7 +141,7 @@ pub async fn a_personal_log_takes_entries_of_its_user_alone(store: Arc<dyn Store
     let scene = Scene::new(store);
     let [a, b] = scene.users().await;
     let log = a.personal_log();
-    let appended = scene.append(NewEntry { is_message: false, ..message(log, a, "mine") }).await.unwrap();
+    let appended = scene.append(tell(log, a, "mine")).await.unwrap();
     assert_eq!((appended.position, appended.kind), (1, ConversationKind::Personal));
     assert_eq!(appended.audience, Audience::Users(vec![a]));
     assert_eq!(scene.append(message(log, b, "mine, too")).await, Err(Refused::NotMember));

@@ -38,21 +38,21 @@ pub async fn one_may_talk_to_oneself(store: Arc<dyn Store>) {
 }
 
 /// To be spoken to makes nobody a peer: else a stranger could look who is online.
-pub async fn peers_are_those_who_wrote_or_read_in_a_direct_conversation(store: Arc<dyn Store>) {
+pub async fn those_are_visible_who_wrote_or_read_in_a_direct_conversation(store: Arc<dyn Store>) {
     let scene = Scene::new(store);
     let [a, b, c, d] = scene.users().await;
     let with_b = scene.direct(a, b).await;
     let with_c = scene.direct(c, a).await;
     scene.group(&[a, d]).await;
     let everyone = || vec![d, c, a, UserId::new(u64::MAX), b];
-    assert_eq!(scene.store.filter_peers(a, everyone()).await.unwrap(), []);
+    assert_eq!(scene.store.filter_visible(a, everyone()).await.unwrap(), []);
     scene.say(with_b, a, "hello?").await;
     scene.say(with_c, a, "hello?").await;
-    assert_eq!(scene.store.filter_peers(a, everyone()).await.unwrap(), []);
-    assert_eq!(scene.store.filter_peers(b, vec![a, c]).await.unwrap(), [a]);
+    assert_eq!(scene.store.filter_visible(a, everyone()).await.unwrap(), []);
+    assert_eq!(scene.store.filter_visible(b, vec![a, c]).await.unwrap(), [a]);
     scene.say(with_b, b, "hello").await;
     let mark = ReadMark { conversation: with_c, user: c, position: 1 };
     scene.store.mark_read(vec![mark]).await.unwrap();
-    let peers = scene.store.filter_peers(a, everyone()).await.unwrap();
+    let peers = scene.store.filter_visible(a, everyone()).await.unwrap();
     assert_eq!(peers.into_iter().collect::<HashSet<_>>(), HashSet::from([b, c]));
 }

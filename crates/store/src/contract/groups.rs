@@ -50,5 +50,17 @@ pub async fn groups_are_found_by_id(store: Arc<dyn Store>) {
     let mut found = Groups::find(&*scene.store, ids).await.unwrap();
     found.sort_by_key(|group| group.id);
     assert_eq!(found, [tea, open.clone()]);
-    assert_eq!(found[1], Group { id: open.id, title: "open".into(), join_policy: JoinPolicy::Open });
+    let expected = Group {
+        id: open.id,
+        title: "open".into(),
+        description: String::new(),
+        avatar: String::new(),
+        announcement: String::new(),
+        join_policy: JoinPolicy::Open,
+        admins_invite: false,
+        muted: false,
+        dissolved: false,
+        created_ms: NOW_MS,
+    };
+    assert_eq!(found[1], expected);
 }

@@ -9,9 +9,9 @@ use protocol::{
 
 use super::{
     Store,
-    scene::{NOW_MS, Scene, change, making, message},
+    scene::{NOW_MS, Scene, change, making, message, moving},
 };
-use crate::{Effect, Membership, NewEntry, Refused};
+use crate::{Act, Effect, Membership, NewEntry, Refused};
 
 async fn is_member(scene: &Scene, group: ConversationId, user: UserId) -> bool {
     let filtered = scene.store.filter_members(group, vec![user]).await.unwrap();
@@ -97,8 +97,7 @@ pub async fn members_stay_as_they_are_when_entered_again(store: Arc<dyn Store>) 
     assert_eq!(again.entered, []);
     let after = scene.head(owner, group).await.unwrap();
     assert_eq!((after.read_position, after.unread, after.last_position), (1, 1, 3));
-    let (members, total) = scene.store.members(b, group, UserId::new(0), 10).await.unwrap().unwrap();
-    assert_eq!((members, total), (vec![(owner, Role::Owner), (b, Role::Member)], 2));
+    assert_eq!(listed(&scene, b, group, 0, 10).await, Some((vec![(owner, Role::Owner), (b, Role::Member)], 2)));
 }
 
 /// One for each who enters or exits; settled by the entry that tells it, once, and not by one that is refused.
@@ -109,7 +108,7 @@ pub async fn effects_are_told_in_order_until_settled(store: Arc<dyn Store>) {
     scene.append(change(group, b, false, &[], &[b])).await.unwrap();
     let effects = scene.store.effects(10).await.unwrap();
     let entered = content::Kind::GroupEntered(GroupEntered { group: group.get() });
-    let exited = content::Kind::GroupExited(GroupExited { group: group.get() });
+    let exited = content::Kind::GroupExited(GroupExited { group: group.get(), removed: false });
     let expected = [(a, entered.clone()), (b, entered), (b, exited)];
     assert_eq!(effects.len(), expected.len());
     for (effect, (user, kind)) in effects.iter().zip(expected) {
@@ -123,7 +122,7 @@ pub async fn effects_are_told_in_order_until_settled(store: Arc<dyn Store>) {
         id: effect.id,
         time_ms: effect.time_ms,
         content: effect.content.clone(),
-        is_message: false,
+        act: Act::Tell,
         settles: Some(effect.revision),
         ..message(effect.user.personal_log(), effect.user, "")
     };
@@ -155,8 +154,8 @@ pub async fn a_group_holds_no_more_than_its_limit(store: Arc<dyn Store>) {
     assert_eq!(known.entered, [], "members entered again take no room");
     let swap = change(group, crowd[0], false, &more, &crowd[5..7]);
     assert_eq!(scene.append(swap).await.unwrap().entered, more);
-    let (_, total) = scene.store.members(more[0], group, UserId::new(0), 1).await.unwrap().unwrap();
-    assert_eq!(total, limits::MEMBERS_MAX);
+    assert_eq!(listed(&scene, more[0], group, 0, 1).await.unwrap().1, limits::MEMBERS_MAX);
+    assert_eq!(scene.store.member_count(group).await.unwrap(), limits::MEMBERS_MAX);
 }
 
 /// In the order of their ids, each once.
@@ -165,24 +164,38 @@ pub async fn members_are_listed_in_pages_to_members_alone(store: Arc<dyn Store>)
     let users: [UserId; 7] = scene.users().await;
     let stranger = scene.user("stranger").await;
     let group = scene.group(&users).await;
-    let mut listed = Vec::new();
-    let mut after = UserId::new(0);
+    let mut pages = Vec::new();
+    let mut after = 0;
     loop {
-        let (page, total) = scene.store.members(users[3], group, after, 3).await.unwrap().unwrap();
+        let (page, total) = listed(&scene, users[3], group, after, 3).await.unwrap();
         assert!(total == 7 && page.len() <= 3);
         let Some((last, _)) = page.last() else { break };
-        after = *last;
-        listed.extend(page.into_iter().map(|(user, _)| user));
+        after = last.get();
+        pages.extend(page.into_iter().map(|(user, _)| user));
     }
-    assert_eq!(listed, users);
-    assert_eq!(scene.store.members(users[0], group, UserId::new(u64::MAX), 3).await.unwrap(), Some((vec![], 7)));
-    assert_eq!(scene.store.members(stranger, group, UserId::new(0), 3).await.unwrap(), None);
-    assert_eq!(scene.store.members(users[0], ConversationId::new(77_777), UserId::new(0), 3).await.unwrap(), None);
+    assert_eq!(pages, users);
+    assert_eq!(listed(&scene, users[0], group, u64::MAX, 3).await, Some((vec![], 7)));
+    assert_eq!(listed(&scene, stranger, group, 0, 3).await, None);
+    assert_eq!(listed(&scene, users[0], ConversationId::new(77_777), 0, 3).await, None);
     let asked = vec![stranger, users[6], UserId::new(u64::MAX), users[0]];
     let members: HashSet<_> = scene.store.filter_members(group, asked).await.unwrap().into_iter().collect();
     assert_eq!(members, HashSet::from([users[0], users[6]]));
-    let owner = Membership { enter: vec![(stranger, Role::Owner)], ..Membership::default() };
-    scene.append(NewEntry { membership: Some(owner), ..message(group, users[0], "") }).await.unwrap();
-    let (last, _) = scene.store.members(stranger, group, users[6], 3).await.unwrap().unwrap();
-    assert_eq!(last, [(stranger, Role::Owner)]);
+    let admin = Membership { enter: vec![(stranger, Role::Admin)], ..Membership::default() };
+    scene.append(moving(group, users[0], admin)).await.unwrap();
+    assert_eq!(listed(&scene, stranger, group, users[6].get(), 3).await, Some((vec![(stranger, Role::Admin)], 8)));
+    let admins = scene.store.members(stranger, group, UserId::new(0), 10, true).await.unwrap().unwrap();
+    let roles: Vec<_> = admins.members.iter().map(|member| (member.user, member.role)).collect();
+    assert_eq!((roles, admins.total), (vec![(users[0], Role::Owner), (stranger, Role::Admin)], 2));
+}
+
+/// Those in a page, with their roles, and how many there are.
+async fn listed(
+    scene: &Scene,
+    reader: UserId,
+    group: ConversationId,
+    after: u64,
+    limit: u32,
+) -> Option<(Vec<(UserId, Role)>, u64)> {
+    let page = scene.store.members(reader, group, UserId::new(after), limit, false).await.unwrap()?;
+    Some((page.members.iter().map(|member| (member.user, member.role)).collect(), page.total))
 }

@@ -11,7 +11,7 @@ use super::{
     follower::Follower,
     scene::{Random, Scene, message, text},
 };
-use crate::{Appended, Audience, Membership, NewEntry, ReadMark, Refused, Revision};
+use crate::{Act, Appended, Audience, Membership, Moved, NewEntry, ReadMark, Refused, Revision};
 
 const USERS: usize = 5;
 const STEPS: usize = 250;
@@ -113,15 +113,16 @@ fn entry(scene: &Scene, model: &Model, random: &mut Random, users: &[UserId]) ->
                 _ => NewEntry { time_ms: 7, ..before.clone() },
             };
         }
-        1 => entry.is_message = false,
+        1 => entry.act = Act::Tell,
         2 | 3 => {
             let some = |random: &mut Random| -> Vec<UserId> {
                 let count = random.below(3);
                 (0..count).map(|_| random.pick(users)).collect()
             };
             let enter = some(random).into_iter().map(|user| (user, Role::Member)).collect();
-            entry.is_message = false;
-            entry.membership = Some(Membership { create: random.one_in(4), enter, exit: some(random) });
+            let membership =
+                Membership { create: random.one_in(4), enter, exit: some(random), ..Membership::default() };
+            entry.act = Act::Membership(membership);
             if random.one_in(4) {
                 entry.conversation = ConversationId::new(scene.number());
             }
@@ -145,7 +146,7 @@ async fn compare(scene: &Scene, model: &Model, user: UserId, context: &str) {
         assert_eq!((head.kind, head.peer), (log.kind, peer), "{context}");
         assert_eq!((head.last_position, head.read_position), (log.entries.len() as u64, read), "{context}");
         assert_eq!(head.peer_read_position, peer.map_or(0, |peer| log.read[&peer]), "{context}");
-        let unread = log.entries.iter().skip(usize::try_from(read).unwrap()).filter(|entry| entry.is_message).count();
+        let unread = log.entries.iter().skip(usize::try_from(read).unwrap()).filter(|entry| is_message(entry)).count();
         assert_eq!(head.unread, unread as u64, "{context}");
         let last = log.entries.len().saturating_sub(2);
         let ids: Vec<String> = log.entries[last..].iter().map(|entry| entry.id.to_string()).collect();
@@ -161,6 +162,10 @@ async fn compare(scene: &Scene, model: &Model, user: UserId, context: &str) {
     assert_eq!(seen, shown, "{context}: conversations of {user}");
 }
 
+fn is_message(entry: &NewEntry) -> bool {
+    matches!(entry.act, Act::Message { .. })
+}
+
 impl Log {
     fn peer(&self, user: UserId) -> Option<UserId> {
         (self.kind == ConversationKind::Direct)
@@ -169,7 +174,7 @@ impl Log {
 }
 
 impl Model {
-    fn mark(&mut self, mark: &ReadMark) -> Option<(Vec<UserId>, u64)> {
+    fn mark(&mut self, mark: &ReadMark) -> Option<Moved> {
         let log = self.logs.get_mut(&mark.conversation)?;
         let position = mark.position.min(log.entries.len() as u64);
         let read = log.read.get_mut(&mark.user)?;
@@ -177,18 +182,23 @@ impl Model {
             return None;
         }
         *read = position;
-        let concerned = match log.kind {
-            ConversationKind::Direct => log.read.keys().copied().collect(),
-            _ => vec![mark.user],
+        let audience = match log.kind {
+            ConversationKind::Group => Audience::Group(mark.conversation.group()),
+            _ => Audience::Users(log.read.keys().copied().collect()),
         };
-        Some((concerned, position))
+        Some(Moved { position, audience })
     }
 
     fn append(&mut self, entry: NewEntry) -> Result<Appended, Refused> {
         if let Some(outcome) = self.duplicate(&entry) {
             return outcome;
         }
-        let membership = entry.membership.clone().unwrap_or_default();
+        let membership = match &entry.act {
+            Act::Membership(membership) => Some(membership.clone()),
+            _ => None,
+        };
+        let moves = membership.is_some();
+        let membership = membership.unwrap_or_default();
         if membership.create && !self.logs.contains_key(&entry.conversation) {
             let log = Log { kind: ConversationKind::Group, entries: vec![], read: BTreeMap::new() };
             self.logs.insert(entry.conversation, log);
@@ -202,7 +212,7 @@ impl Model {
             }
         }
         let allowed = log.read.contains_key(&entry.sender) || entered.contains(&entry.sender);
-        if !allowed || entry.membership.is_some() && log.kind != ConversationKind::Group {
+        if !allowed || moves && log.kind != ConversationKind::Group {
             if log.entries.is_empty() && log.kind == ConversationKind::Group {
                 self.logs.remove(&entry.conversation);
             }
@@ -249,6 +259,16 @@ impl Model {
             ConversationKind::Group => Audience::Group(conversation.group()),
             _ => Audience::Users(log.read.keys().copied().collect()),
         };
-        Appended { position, time_ms, duplicate: false, kind: log.kind, audience, entered, exited }
+        Appended {
+            position,
+            time_ms,
+            duplicate: false,
+            kind: log.kind,
+            audience,
+            entered,
+            exited,
+            content: None,
+            withheld: false,
+        }
     }
 }

@@ -9,11 +9,15 @@ use super::{
     Store,
     scene::{Scene, change},
 };
-use crate::ReadMark;
+use crate::{Audience, Moved, ReadMark};
 
-async fn mark(scene: &Scene, conversation: ConversationId, user: UserId, position: u64) -> Option<(Vec<UserId>, u64)> {
+async fn mark(scene: &Scene, conversation: ConversationId, user: UserId, position: u64) -> Option<Moved> {
     let marks = vec![ReadMark { conversation, user, position }];
     scene.store.mark_read(marks).await.unwrap().pop().unwrap()
+}
+
+fn moved(users: &[UserId], position: u64) -> Moved {
+    Moved { position, audience: Audience::Users(users.to_vec()) }
 }
 
 /// Positions (read, unread) of a member.
@@ -32,11 +36,11 @@ pub async fn read_positions_go_forward_and_not_past_the_end(store: Arc<dyn Store
         scene.say(direct, a, &n.to_string()).await;
     }
     assert_eq!(read(&scene, b, direct).await, (0, 5));
-    assert_eq!(mark(&scene, direct, b, 3).await, Some((vec![a, b], 3)));
+    assert_eq!(mark(&scene, direct, b, 3).await, Some(moved(&[a, b], 3)));
     assert_eq!(read(&scene, b, direct).await, (3, 2));
     assert_eq!(mark(&scene, direct, b, 3).await, None);
     assert_eq!(mark(&scene, direct, b, 1).await, None);
-    assert_eq!(mark(&scene, direct, b, u64::MAX).await, Some((vec![a, b], 5)));
+    assert_eq!(mark(&scene, direct, b, u64::MAX).await, Some(moved(&[a, b], 5)));
     assert_eq!(mark(&scene, direct, b, 6).await, None);
     assert_eq!(read(&scene, b, direct).await, (5, 0));
     assert_eq!(scene.head(a, direct).await.unwrap().peer_read_position, 5);
@@ -48,7 +52,7 @@ pub async fn read_positions_go_forward_and_not_past_the_end(store: Arc<dyn Store
     let marks = [6, 5, 7, 7].map(|position| ReadMark { conversation: direct, user: b, position });
     let moved: Vec<_> = scene.store.mark_read(marks.to_vec()).await.unwrap();
     assert_eq!(
-        moved.into_iter().map(|moved| moved.map(|moved| moved.1)).collect::<Vec<_>>(),
+        moved.into_iter().map(|moved| moved.map(|moved| moved.position)).collect::<Vec<_>>(),
         [Some(6), None, Some(7), None]
     );
 }
@@ -66,7 +70,7 @@ pub async fn marks_at_once_end_at_the_furthest(store: Arc<dyn Store>) {
         let scene = scene.clone();
         marks.spawn(async move { mark(&scene, direct, b, position).await });
     }
-    let furthest = marks.join_all().await.into_iter().flatten().map(|moved| moved.1).max();
+    let furthest = marks.join_all().await.into_iter().flatten().map(|moved| moved.position).max();
     assert_eq!(furthest, Some(19));
     assert_eq!(read(&scene, b, direct).await, (19, 1));
 }
@@ -94,14 +98,14 @@ pub async fn ones_own_message_is_read(store: Arc<dyn Store>) {
 }
 
 /// Whom a move concerns.
-pub async fn reading_concerns_the_other_of_two_and_nobody_in_a_group(store: Arc<dyn Store>) {
+pub async fn reading_concerns_the_other_of_two_and_all_of_a_small_group(store: Arc<dyn Store>) {
     let scene = Scene::new(store);
     let [a, b] = scene.users().await;
     let (direct, group) = (scene.direct(b, a).await, scene.group(&[a, b]).await);
     scene.say(direct, a, "hi").await;
     scene.say(group, a, "hi").await;
-    assert_eq!(mark(&scene, direct, b, 1).await, Some((vec![a, b], 1)));
-    assert_eq!(mark(&scene, group, b, 2).await, Some((vec![b], 2)));
+    assert_eq!(mark(&scene, direct, b, 1).await, Some(moved(&[a, b], 1)));
+    assert_eq!(mark(&scene, group, b, 2).await, Some(Moved { position: 2, audience: Audience::Group(group.group()) }));
     let (_, before) = scene.heads(a, crate::Revision(0), 0).await;
     scene.say(direct, a, "more").await;
     mark(&scene, direct, b, 2).await;

@@ -6,6 +6,8 @@ use protocol::{
 };
 use rusqlite::{Error, Result, Row, types::Type};
 
+use crate::kinds;
+
 /// An id or position as a column. Numbers from 2^63 on, which only a client makes up, turn negative: none is stored.
 pub(super) fn column(number: u64) -> i64 {
     number.cast_signed()
@@ -18,6 +20,12 @@ pub(super) fn bound(position: u64) -> i64 {
 
 pub(super) fn number(row: &Row<'_>, index: usize) -> Result<u64> {
     Ok(row.get::<_, i64>(index)?.cast_unsigned())
+}
+
+/// A `count(*)`.
+pub(super) fn count(row: &Row<'_>) -> Result<usize> {
+    // No table holds more rows than there are addresses.
+    Ok(usize::try_from(row.get::<_, i64>(0)?).unwrap_or(usize::MAX))
 }
 
 pub(super) fn user(row: &Row<'_>, index: usize) -> Result<UserId> {
@@ -43,18 +51,33 @@ pub(super) fn role(row: &Row<'_>, index: usize) -> Result<Role> {
     Role::try_from(value).map_err(|error| Error::FromSqlConversionFailure(index, Type::Integer, error.into()))
 }
 
-/// The columns that [`entry`] reads, in its order.
-pub(super) const ENTRY_COLUMNS: &str = "position, id, sender, time_ms, content";
+/// The columns of an entry, in the order in which the functions below read them.
+pub(super) const ENTRY_COLUMNS: &str = "position, id, sender, time_ms, content, kind, withheld";
 
-pub(super) fn entry(row: &Row<'_>) -> Result<Entry> {
-    let content: Vec<u8> = row.get(4)?;
+/// An entry with this content in the place of its own.
+pub(super) fn entry(row: &Row<'_>, content: RawContent) -> Result<Entry> {
     Ok(Entry {
         position: number(row, 0)?,
         id: entry_id(row, 1)?.to_string(),
         sender: number(row, 2)?,
         time_ms: row.get(3)?,
-        content: Some(RawContent::from_bytes(content.into())),
+        content: Some(content),
     })
+}
+
+/// An entry's content.
+pub(super) fn content(row: &Row<'_>) -> Result<RawContent> {
+    Ok(RawContent::from_bytes(row.get::<_, Vec<u8>>(4)?.into()))
+}
+
+/// Whether an entry is a message that was not recalled.
+pub(super) fn is_message(row: &Row<'_>) -> Result<bool> {
+    Ok((1..=kinds::MESSAGE_MAX).contains(&row.get(5)?))
+}
+
+/// Whether an entry is for its sender alone.
+pub(super) fn is_withheld(row: &Row<'_>) -> Result<bool> {
+    row.get(6)
 }
 
 /// The bytes of content in an entry.

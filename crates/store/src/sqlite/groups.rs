@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, Row, params, types::Type};
 use super::{
     SqliteStore,
     convert::{self, column},
+    links,
 };
 use crate::{Group, GroupLink, Groups, JoinRequestRow, NewGroup, Result, Telling};
 
@@ -63,41 +64,42 @@ impl Groups for SqliteStore {
         .await
     }
 
-    async fn put_join_request(&self, _group: GroupId, _request: JoinRequestRow, _tell: Vec<Telling>) -> Result<bool> {
-        todo!()
+    async fn put_join_request(&self, group: GroupId, request: JoinRequestRow, tell: Vec<Telling>) -> Result<bool> {
+        self.write(move |writer| writer.put_join_request(group, &request, &tell)).await
     }
 
-    async fn close_join_request(&self, _group: GroupId, _user: UserId, _tell: Vec<Telling>) -> Result<bool> {
-        todo!()
+    async fn close_join_request(&self, group: GroupId, user: UserId, tell: Vec<Telling>) -> Result<bool> {
+        self.write(move |writer| writer.close_join_request(group, user, &tell)).await
     }
 
-    async fn join_requests(&self, _group: GroupId, _after: UserId, _limit: u32) -> Result<Vec<JoinRequestRow>> {
-        todo!()
+    async fn join_requests(&self, group: GroupId, after: UserId, limit: u32) -> Result<Vec<JoinRequestRow>> {
+        self.read(move |connection| links::join_requests(connection, group, after, limit)).await
     }
 
     async fn create_link(
         &self,
-        _link: GroupLink,
-        _request: EntryId,
-        _links_max: usize,
-        _now_ms: i64,
+        link: GroupLink,
+        request: EntryId,
+        links_max: usize,
+        now_ms: i64,
     ) -> Result<Option<GroupLink>> {
-        todo!()
+        self.write(move |writer| writer.create_link(&link, request, links_max, now_ms)).await
     }
 
-    async fn link(&self, _code: String) -> Result<Option<GroupLink>> {
-        todo!()
+    async fn link(&self, code: String) -> Result<Option<GroupLink>> {
+        self.read(move |connection| links::find(connection, &code)).await
     }
 
-    async fn links(&self, _group: GroupId, _now_ms: i64) -> Result<Vec<GroupLink>> {
-        todo!()
+    async fn links(&self, group: GroupId, now_ms: i64) -> Result<Vec<GroupLink>> {
+        self.read(move |connection| links::usable(connection, group, now_ms)).await
     }
 
-    async fn use_link(&self, _code: String, _user: UserId, _now_ms: i64) -> Result<bool> {
-        todo!()
+    async fn use_link(&self, code: String, user: UserId, now_ms: i64) -> Result<bool> {
+        self.write(move |writer| writer.use_link(&code, user, now_ms)).await
     }
-    async fn revoke_link(&self, _group: GroupId, _code: String) -> Result<bool> {
-        todo!()
+
+    async fn revoke_link(&self, group: GroupId, code: String) -> Result<bool> {
+        self.write(move |writer| writer.revoke_link(group, &code)).await
     }
 }
 

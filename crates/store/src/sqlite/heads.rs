@@ -4,15 +4,20 @@
 
 use std::cmp::Reverse;
 
-use protocol::{UserId, limits, wire::ConversationKind};
+use protocol::{
+    UserId, limits,
+    wire::{ConversationKind, Role},
+};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{
-    convert::{self, column},
+    append::EVERYONE,
+    convert::{self, bound, column},
     pages,
+    views::{self, Sight},
     writer::NEWEST_REVISION,
 };
-use crate::{HeadRow, Revision};
+use crate::{HeadRow, Revision, kinds};
 
 /// What is asked for; see [`Messages::heads`](crate::Messages::heads).
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +36,7 @@ struct Change {
     conversation: i64,
     kind: ConversationKind,
     peer: Option<i64>,
+    role: Role,
     read_position: i64,
 }
 
@@ -42,7 +48,7 @@ pub(super) fn read(connection: &Connection, question: Question) -> rusqlite::Res
     let mut room = limits::PAGE_BYTES_MAX;
     let heads = changes
         .into_iter()
-        .map(|change| head(connection, change, question.entries, &mut room))
+        .map(|change| head(connection, column(question.user.get()), change, question.entries, &mut room))
         .collect::<rusqlite::Result<_>>()?;
     Ok((heads, Revision(newest)))
 }
@@ -53,7 +59,9 @@ fn changes(connection: &Connection, question: Question) -> rusqlite::Result<Vec<
              (SELECT revision FROM entries WHERE entries.conversation = mine.conversation
                  ORDER BY position DESC LIMIT 1),
              (SELECT revision FROM members AS theirs
-                 WHERE theirs.user = mine.peer AND theirs.conversation = mine.conversation)
+                 WHERE theirs.user = mine.peer AND theirs.conversation = mine.conversation
+                 AND theirs.blocked_at IS NULL),
+             mine.role
          FROM members AS mine WHERE mine.user = ?1",
     )?;
     let mut rows = statement.query([column(question.user.get())])?;
@@ -72,45 +80,95 @@ fn changes(connection: &Connection, question: Question) -> rusqlite::Result<Vec<
             continue;
         }
         let (conversation, peer, read_position) = (row.get(0)?, row.get(2)?, row.get(3)?);
-        changes.push(Change { revision, conversation, kind, peer, read_position });
+        let role = convert::role(row, 7)?;
+        changes.push(Change { revision, conversation, kind, peer, role, read_position });
     }
     Ok(changes)
 }
 
-fn head(connection: &Connection, change: Change, entries: u32, room: &mut usize) -> rusqlite::Result<HeadRow> {
+fn head(
+    connection: &Connection,
+    user: i64,
+    change: Change,
+    entries: u32,
+    room: &mut usize,
+) -> rusqlite::Result<HeadRow> {
+    let conversation = change.conversation;
     let (last_position, messages) = connection
         .prepare_cached(
             "SELECT position, messages FROM entries WHERE conversation = ?1 ORDER BY position DESC LIMIT 1",
         )?
-        .query_row([change.conversation], |row| Ok((convert::number(row, 0)?, convert::number(row, 1)?)))
+        .query_row([conversation], |row| Ok((convert::number(row, 0)?, convert::number(row, 1)?)))
         .optional()?
         .unwrap_or((0, 0));
+    let sight = Sight::of(connection, user, conversation)?;
+    let own = views::own(connection, user, conversation)?;
+    // What the user has deleted counts as read.
+    let from = change.read_position.max(bound(own.deleted_up_to));
     let messages_read = connection
         .prepare_cached("SELECT messages FROM entries WHERE conversation = ?1 AND position = ?2")?
-        .query_row([change.conversation, change.read_position], |row| convert::number(row, 0))
+        .query_row([conversation, from], |row| convert::number(row, 0))
         .optional()?
         .unwrap_or(0);
-    let peer_read_position = match change.peer {
-        Some(peer) => connection
-            .prepare_cached("SELECT read_position FROM members WHERE user = ?1 AND conversation = ?2")?
-            .query_row([peer, change.conversation], |row| convert::number(row, 0))
-            .optional()?
-            .unwrap_or(0),
-        None => 0,
+    let mut unread = messages.saturating_sub(messages_read);
+    if unread > 0 && sight.has_gaps() {
+        unread = unread.saturating_sub(deleted_messages(connection, user, conversation, from)?);
+    }
+    let unread_mentions = if unread == 0 { 0 } else { mentions(connection, user, conversation, from)? };
+    let (peer_read_position, peer_delivered_position) = match change.peer {
+        Some(peer) => positions(connection, peer, conversation)?,
+        None => (0, 0),
     };
     Ok(HeadRow {
-        conversation: protocol::ConversationId::new(change.conversation.cast_unsigned()),
+        conversation: protocol::ConversationId::new(conversation.cast_unsigned()),
         kind: change.kind,
         peer: change.peer.map(|peer| UserId::new(peer.cast_unsigned())),
         revision: Revision(change.revision.cast_unsigned()),
         last_position,
         read_position: change.read_position.cast_unsigned(),
-        unread: messages.saturating_sub(messages_read),
+        unread,
         peer_read_position,
-        entries: pages::last(connection, change.conversation, entries, room)?,
-        unread_mentions: 0,
-        peer_delivered_position: 0,
-        own: crate::OwnView::default(),
-        role: protocol::wire::Role::Member,
+        entries: pages::last(connection, &sight, entries, room)?,
+        unread_mentions,
+        peer_delivered_position,
+        own,
+        role: change.role,
     })
+}
+
+/// How far a member has read and received, as the other is told.
+fn positions(connection: &Connection, user: i64, conversation: i64) -> rusqlite::Result<(u64, u64)> {
+    let positions = connection
+        .prepare_cached(
+            "SELECT read_position, max(delivered_position, read_position), blocked_at FROM members
+             WHERE user = ?1 AND conversation = ?2",
+        )?
+        .query_row([user, conversation], |row| {
+            let end = row.get::<_, Option<i64>>(2)?.map_or(u64::MAX, i64::cast_unsigned);
+            Ok((convert::number(row, 0)?.min(end), convert::number(row, 1)?.min(end)))
+        })
+        .optional()?;
+    Ok(positions.unwrap_or((0, 0)))
+}
+
+/// How many messages after a position mention the user, who has not deleted them.
+fn mentions(connection: &Connection, user: i64, conversation: i64, from: i64) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached(
+            "SELECT count(DISTINCT position) FROM mentions
+             WHERE conversation = ?1 AND user IN (?2, ?4) AND position > ?3 AND NOT EXISTS
+                 (SELECT 1 FROM deleted_entries WHERE deleted_entries.user = ?2
+                     AND deleted_entries.conversation = ?1 AND deleted_entries.position = mentions.position)",
+        )?
+        .query_row([conversation, user, from, column(EVERYONE)], |row| convert::number(row, 0))
+}
+
+/// How many of the messages that count as unread after a position the user has deleted one by one.
+fn deleted_messages(connection: &Connection, user: i64, conversation: i64, from: i64) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached(
+            "SELECT count(*) FROM deleted_entries JOIN entries USING (conversation, position)
+             WHERE user = ?1 AND conversation = ?2 AND position > ?3 AND kind BETWEEN 1 AND ?4 AND NOT withheld",
+        )?
+        .query_row([user, conversation, from, i64::from(kinds::RECALLED)], |row| convert::number(row, 0))
 }

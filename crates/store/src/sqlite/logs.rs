@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use protocol::wire::ConversationKind;
+use protocol::wire::{ConversationKind, Role};
 use rusqlite::{OptionalExtension, params};
 
-use super::{convert, writer::Writer};
+use super::{convert, standing::Standings, writer::Writer};
 
 /// Logs remembered; beyond that all are forgotten, and read again when needed.
 const LOGS_MAX: usize = 65_536;
@@ -20,6 +20,8 @@ pub(super) struct Logs {
     members: HashMap<(i64, i64), Member>,
     /// Members whose row is to be written before the commit, once however often they changed.
     changed: Vec<(i64, i64)>,
+    /// What users are to each other.
+    pub(super) standings: Standings,
 }
 
 /// A log as the open transaction sees it.
@@ -31,15 +33,23 @@ pub(super) struct Log {
     /// How many members there are.
     pub(super) members: u64,
     pub(super) last_position: i64,
-    /// How many of its entries are messages.
+    /// How many of its entries are messages that count.
     pub(super) messages: i64,
+    /// GROUP: only owner and admins write.
+    pub(super) muted: bool,
+    /// GROUP: nothing is written any more.
+    pub(super) dissolved: bool,
 }
 
 /// A member's row.
 #[derive(Debug, Clone, Copy)]
-struct Member {
-    read_position: i64,
-    revision: i64,
+pub(super) struct Member {
+    pub(super) role: Role,
+    pub(super) muted_until_ms: i64,
+    pub(super) read_position: i64,
+    /// Reading is receiving: what is received is the larger one of both.
+    pub(super) delivered_position: i64,
+    pub(super) revision: i64,
     changed: bool,
 }
 
@@ -53,6 +63,7 @@ impl Logs {
         if self.members.len() > MEMBERS_MAX {
             self.members = HashMap::new();
         }
+        self.standings.trim();
     }
 }
 
@@ -65,7 +76,7 @@ impl Writer<'_> {
         let log = self
             .prepared(
                 "SELECT kind, coalesce(user_a, id), coalesce(user_b, id), members,
-                     coalesce(position, 0), coalesce(messages, 0)
+                     coalesce(position, 0), coalesce(messages, 0), muted, dissolved
                  FROM conversations LEFT JOIN
                      (SELECT position, messages FROM entries WHERE conversation = ?1 ORDER BY position DESC LIMIT 1)
                  WHERE id = ?1",
@@ -77,6 +88,8 @@ impl Writer<'_> {
                     members: convert::number(row, 3)?,
                     last_position: row.get(4)?,
                     messages: row.get(5)?,
+                    muted: row.get(6)?,
+                    dissolved: row.get(7)?,
                 })
             })
             .optional()?;
@@ -91,44 +104,98 @@ impl Writer<'_> {
         self.logs.logs.insert(conversation, log);
     }
 
-    /// The member's read position; `None` if the user is no member.
-    pub(super) fn read_position(&mut self, conversation: i64, user: i64) -> rusqlite::Result<Option<i64>> {
+    /// The member; `None` if the user is none.
+    pub(super) fn member(&mut self, conversation: i64, user: i64) -> rusqlite::Result<Option<Member>> {
         if let Some(member) = self.logs.members.get(&(conversation, user)) {
-            return Ok(Some(member.read_position));
+            return Ok(Some(*member));
         }
         let member = self
-            .prepared("SELECT read_position, revision FROM members WHERE user = ?1 AND conversation = ?2")?
+            .prepared(
+                "SELECT role, muted_until_ms, read_position, delivered_position, revision FROM members
+                 WHERE user = ?1 AND conversation = ?2",
+            )?
             .query_row([user, conversation], |row| {
-                Ok(Member { read_position: row.get(0)?, revision: row.get(1)?, changed: false })
+                Ok(Member {
+                    role: convert::role(row, 0)?,
+                    muted_until_ms: row.get(1)?,
+                    read_position: row.get(2)?,
+                    delivered_position: row.get(3)?,
+                    revision: row.get(4)?,
+                    changed: false,
+                })
             })
             .optional()?;
         if let Some(member) = member {
             self.logs.members.insert((conversation, user), member);
         }
-        Ok(member.map(|member| member.read_position))
+        Ok(member)
     }
 
     /// Moves a remembered member's read position; its row is written before the commit.
     pub(super) fn move_read_position(&mut self, conversation: i64, user: i64, position: i64, revision: i64) {
-        if let Entry::Occupied(mut member) = self.logs.members.entry((conversation, user)) {
-            let member = member.get_mut();
+        self.change_member(conversation, user, |member| {
             member.read_position = position;
             member.revision = revision;
+        });
+    }
+
+    /// Changes a remembered member's positions or revision; its row is written before the commit.
+    pub(super) fn change_member(&mut self, conversation: i64, user: i64, change: impl FnOnce(&mut Member)) {
+        if let Entry::Occupied(mut member) = self.logs.members.entry((conversation, user)) {
+            let member = member.get_mut();
+            change(member);
             if !std::mem::replace(&mut member.changed, true) {
                 self.logs.changed.push((conversation, user));
             }
         }
     }
 
-    /// Writes the rows of those whose read position moved.
-    pub(super) fn store_read_positions(&mut self) -> rusqlite::Result<()> {
+    /// Tells that what a member sees of the conversation has changed, though there is no entry.
+    pub(super) fn touch_member(&mut self, conversation: i64, user: i64) -> rusqlite::Result<()> {
+        if self.member(conversation, user)?.is_some() {
+            let revision = self.next_revision();
+            self.change_member(conversation, user, |member| member.revision = revision);
+        }
+        Ok(())
+    }
+
+    /// Writes the rows of those whose positions moved.
+    pub(super) fn store_positions(&mut self) -> rusqlite::Result<()> {
         for key in self.logs.changed.drain(..) {
             // Whoever ceased to be a member since then is not remembered.
             if let Some(member) = self.logs.members.get_mut(&key) {
                 member.changed = false;
-                self.update_member.execute(params![key.1, key.0, member.read_position, member.revision])?;
+                self.update_member.execute(params![
+                    key.1,
+                    key.0,
+                    member.read_position,
+                    member.delivered_position,
+                    member.revision
+                ])?;
             }
         }
+        Ok(())
+    }
+
+    /// Gives a member another role.
+    pub(super) fn store_role(&mut self, conversation: i64, user: i64, role: Role) -> rusqlite::Result<()> {
+        self.prepared("UPDATE members SET role = ?3 WHERE user = ?1 AND conversation = ?2")?.execute(params![
+            user,
+            conversation,
+            i32::from(role)
+        ])?;
+        self.logs.members.entry((conversation, user)).and_modify(|member| member.role = role);
+        Ok(())
+    }
+
+    /// Mutes a member until a time.
+    pub(super) fn store_mute(&mut self, conversation: i64, user: i64, until_ms: i64) -> rusqlite::Result<()> {
+        self.prepared("UPDATE members SET muted_until_ms = ?3 WHERE user = ?1 AND conversation = ?2")?.execute([
+            user,
+            conversation,
+            until_ms,
+        ])?;
+        self.logs.members.entry((conversation, user)).and_modify(|member| member.muted_until_ms = until_ms);
         Ok(())
     }
 

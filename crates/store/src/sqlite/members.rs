@@ -1,32 +1,62 @@
-//! Read positions, and who is a member.
+//! How far members have read and received, and who is a member.
 
-use protocol::{ConversationId, GroupId, UserId, wire::ConversationKind};
-use rusqlite::{Connection, Row, params};
+use protocol::{ConversationId, GroupId, UserId, limits, wire::ConversationKind};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    append::{pair, users},
+    append::users,
     convert::{self, bound, column},
+    logs::Log,
+    standing::other,
     writer::Writer,
 };
-use crate::{Audience, MemberPage, MemberRow, Moved, ReadMark};
+use crate::{Audience, MemberPage, MemberRow, Moved, ReadMark, ReceiptCounts};
 
 impl Writer<'_> {
     /// Moves a read position forward; `None` if it did not move.
     pub(super) fn mark_read(&mut self, mark: &ReadMark) -> rusqlite::Result<Option<Moved>> {
         let (conversation, user) = (column(mark.conversation.get()), column(mark.user.get()));
         let Some(log) = self.log(conversation)? else { return Ok(None) };
-        let Some(read_position) = self.read_position(conversation, user)? else { return Ok(None) };
+        let Some(member) = self.member(conversation, user)? else { return Ok(None) };
         let position = bound(mark.position).min(log.last_position);
-        if position <= read_position {
+        if position <= member.read_position {
             return Ok(None);
         }
         let revision = self.next_revision();
         self.move_read_position(conversation, user, position, revision);
-        let concerned = match log.kind {
-            ConversationKind::Direct => users(log.users),
-            _ => vec![mark.user],
+        self.moved(mark, log, position).map(Some)
+    }
+
+    /// Moves a delivered position forward; `None` if it did not move.
+    pub(super) fn mark_delivered(&mut self, mark: &ReadMark) -> rusqlite::Result<Option<Moved>> {
+        let (conversation, user) = (column(mark.conversation.get()), column(mark.user.get()));
+        let Some(log) = self.log(conversation)? else { return Ok(None) };
+        let Some(member) = self.member(conversation, user)? else { return Ok(None) };
+        let position = bound(mark.position).min(log.last_position);
+        if position <= member.delivered_position.max(member.read_position) {
+            return Ok(None);
+        }
+        // It shows in the other's head, and nowhere else.
+        let revision = if log.kind == ConversationKind::Direct { self.next_revision() } else { member.revision };
+        self.change_member(conversation, user, |member| {
+            member.delivered_position = position;
+            member.revision = revision;
+        });
+        self.moved(mark, log, position).map(Some)
+    }
+
+    fn moved(&mut self, mark: &ReadMark, log: Log, position: i64) -> rusqlite::Result<Moved> {
+        let user = column(mark.user.get());
+        let audience = match log.kind {
+            ConversationKind::Direct if !self.standing(user, other(log, user))?.blocked => {
+                Audience::Users(users(log.users))
+            }
+            ConversationKind::Group if log.members <= limits::LIVE_RECEIPTS_MEMBERS_MAX => {
+                Audience::Group(mark.conversation.group())
+            }
+            _ => Audience::Users(vec![mark.user]),
         };
-        Ok(Some(Moved { position: position.cast_unsigned(), audience: Audience::Users(concerned) }))
+        Ok(Moved { position: position.cast_unsigned(), audience })
     }
 }
 
@@ -45,8 +75,12 @@ pub(super) fn groups_of(connection: &Connection, user: UserId) -> rusqlite::Resu
         .collect()
 }
 
+/// The columns that [`member`] reads, in its order.
+const COLUMNS: &str = "user, role, nickname, muted_until_ms, delivered_position, read_position";
+
 pub(super) fn page(
     connection: &Connection,
+    reader: UserId,
     conversation: ConversationId,
     after: UserId,
     limit: u32,
@@ -63,10 +97,18 @@ pub(super) fn page(
     let role = if admins { "AND role > 0" } else { "" };
     let members = connection
         .prepare_cached(&format!(
-            "SELECT user, role, nickname, muted_until_ms, delivered_position, read_position FROM members
+            "SELECT {COLUMNS}, blocked_at FROM members
              WHERE conversation = ?1 AND user > ?2 {role} ORDER BY user LIMIT ?3"
         ))?
-        .query_map(params![conversation, bound(after.get()), limit], member)?
+        .query_map(params![conversation, bound(after.get()), limit], |row| {
+            let mut member = member(row)?;
+            let shown = row.get::<_, Option<i64>>(6)?.filter(|_| member.user != reader);
+            if let Some(end) = shown.map(i64::cast_unsigned) {
+                member.read_position = member.read_position.min(end);
+                member.delivered_position = member.delivered_position.min(end);
+            }
+            Ok(member)
+        })?
         .collect::<rusqlite::Result<_>>()?;
     Ok(MemberPage { members, total })
 }
@@ -83,22 +125,65 @@ fn member(row: &Row<'_>) -> rusqlite::Result<MemberRow> {
     })
 }
 
-pub(super) fn filter_visible(
+pub(super) fn find(
     connection: &Connection,
+    conversation: ConversationId,
     user: UserId,
-    users: Vec<UserId>,
+) -> rusqlite::Result<Option<MemberRow>> {
+    connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM members WHERE user = ?1 AND conversation = ?2"))?
+        .query_row([column(user.get()), column(conversation.get())], member)
+        .optional()
+}
+
+pub(super) fn count(connection: &Connection, conversation: ConversationId) -> rusqlite::Result<u64> {
+    let members = connection
+        .prepare_cached("SELECT members FROM conversations WHERE id = ?1")?
+        .query_row([column(conversation.get())], |row| convert::number(row, 0))
+        .optional()?;
+    Ok(members.unwrap_or(0))
+}
+
+pub(super) fn bans(
+    connection: &Connection,
+    conversation: ConversationId,
+    after: UserId,
+    limit: u32,
 ) -> rusqlite::Result<Vec<UserId>> {
-    // Writing moves one's read position, and so does reading.
-    let mut find = connection.prepare_cached(
-        "SELECT 1 FROM conversations JOIN members ON conversation = id AND user = ?3
-         WHERE user_a = ?1 AND user_b = ?2 AND (read_position > 0 OR user_a = user_b)",
-    )?;
-    let mut peers = Vec::new();
-    for peer in users {
-        let [a, b] = pair(user, peer);
-        if find.exists([a, b, column(peer.get())])? {
-            peers.push(peer);
-        }
-    }
-    Ok(peers)
+    connection
+        .prepare_cached("SELECT user FROM bans WHERE conversation = ?1 AND user > ?2 ORDER BY user LIMIT ?3")?
+        .query_map(params![column(conversation.get()), bound(after.get()), limit], |row| convert::user(row, 0))?
+        .collect()
+}
+
+/// How many of the others have received and read an entry of the reader's.
+pub(super) fn receipts(
+    connection: &Connection,
+    reader: UserId,
+    conversation: ConversationId,
+    position: u64,
+) -> rusqlite::Result<Option<ReceiptCounts>> {
+    let (user, conversation) = (column(reader.get()), column(conversation.get()));
+    let withheld: Option<bool> = connection
+        .prepare_cached("SELECT withheld FROM entries WHERE conversation = ?1 AND position = ?2 AND sender = ?3")?
+        .query_row([conversation, bound(position), user], |row| row.get(0))
+        .optional()?;
+    let Some(withheld) = withheld else { return Ok(None) };
+    // What reading and receiving tells ends where a member has blocked the reader.
+    let counts = connection
+        .prepare_cached(
+            "SELECT count(*), count(*) FILTER (WHERE max(delivered_position, read_position) >= ?3 AND shown),
+                 count(*) FILTER (WHERE read_position >= ?3 AND shown)
+             FROM (SELECT delivered_position, read_position, coalesce(blocked_at >= ?3, TRUE) AS shown
+                 FROM members WHERE conversation = ?1 AND user <> ?2)",
+        )?
+        .query_row([conversation, user, bound(position)], |row| {
+            Ok(ReceiptCounts {
+                members: convert::number(row, 0)?,
+                delivered: convert::number(row, 1)?,
+                read: convert::number(row, 2)?,
+            })
+        })?;
+    // To the other it never arrives.
+    Ok(Some(if withheld { ReceiptCounts { members: counts.members, ..ReceiptCounts::default() } } else { counts }))
 }

@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use protocol::{ConversationId, EntryId, GroupId, UserId, wire::Entry};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    SqliteStore,
-    append::{FIND_DIRECT, pair},
-    convert, heads, members, pages,
+    SqliteStore, changes, contacts,
+    convert::{self, column},
+    direct, heads, members, pages,
+    views::Sight,
 };
 use crate::{
     Appended, ContactRow, Effect, HeadRow, MemberPage, MemberRow, Messages, Moved, NewEntry, Page, PageRequest,
@@ -24,8 +25,8 @@ impl Messages for SqliteStore {
         // Most are there already: they cost the writer nothing.
         let find = move |connection: &Connection| {
             connection
-                .prepare_cached(FIND_DIRECT)?
-                .query_row(pair(a, b), |row| convert::conversation(row, 0))
+                .prepare_cached(direct::FIND)?
+                .query_row(direct::pair(a, b), |row| convert::conversation(row, 0))
                 .optional()
         };
         match self.read(find).await? {
@@ -46,10 +47,10 @@ impl Messages for SqliteStore {
             requests
                 .iter()
                 .map(|request| {
-                    if !members::is_member(connection, request.conversation, reader)? {
+                    let Some(sight) = Sight::of_member(connection, reader, request.conversation)? else {
                         return Ok(None);
-                    }
-                    let page = pages::read(connection, request, &mut room, !any)?;
+                    };
+                    let page = pages::read(connection, &sight, request, &mut room, !any)?;
                     any |= !page.entries.is_empty();
                     Ok(Some(page))
                 })
@@ -90,7 +91,7 @@ impl Messages for SqliteStore {
             if !members::is_member(connection, conversation, reader)? {
                 return Ok(None);
             }
-            members::page(connection, conversation, after, limit, admins).map(Some)
+            members::page(connection, reader, conversation, after, limit, admins).map(Some)
         })
         .await
     }
@@ -110,91 +111,102 @@ impl Messages for SqliteStore {
     }
 
     async fn filter_visible(&self, user: UserId, users: Vec<UserId>) -> Result<Vec<UserId>> {
-        self.read(move |connection| members::filter_visible(connection, user, users)).await
+        self.read(move |connection| contacts::filter_visible(connection, user, users)).await
     }
 
     async fn effects(&self, limit: u32) -> Result<Vec<Effect>> {
-        self.read(move |connection| {
-            connection
-                .prepare_cached("SELECT revision, user, id, time_ms, content FROM effects ORDER BY revision LIMIT ?1")?
-                .query_map([limit], |row| {
-                    Ok(Effect {
-                        revision: Revision(convert::number(row, 0)?),
-                        user: convert::user(row, 1)?,
-                        id: convert::entry_id(row, 2)?,
-                        time_ms: row.get(3)?,
-                        content: row.get::<_, Vec<u8>>(4)?.into(),
-                        contact: None,
-                    })
-                })?
-                .collect()
-        })
-        .await
+        self.read(move |connection| contacts::effects(connection, limit)).await
     }
 
-    async fn mark_delivered(&self, _marks: Vec<ReadMark>) -> Result<Vec<Option<Moved>>> {
-        todo!()
+    async fn mark_delivered(&self, marks: Vec<ReadMark>) -> Result<Vec<Option<Moved>>> {
+        self.write(move |writer| marks.iter().map(|mark| writer.mark_delivered(mark)).collect()).await
     }
 
-    async fn member(&self, _conversation: ConversationId, _user: UserId) -> Result<Option<MemberRow>> {
-        todo!()
+    async fn member(&self, conversation: ConversationId, user: UserId) -> Result<Option<MemberRow>> {
+        self.read(move |connection| members::find(connection, conversation, user)).await
     }
 
-    async fn member_count(&self, _conversation: ConversationId) -> Result<u64> {
-        todo!()
+    async fn member_count(&self, conversation: ConversationId) -> Result<u64> {
+        self.read(move |connection| members::count(connection, conversation)).await
     }
 
-    async fn bans(&self, _conversation: ConversationId, _after: UserId, _limit: u32) -> Result<Vec<UserId>> {
-        todo!()
+    async fn bans(&self, conversation: ConversationId, after: UserId, limit: u32) -> Result<Vec<UserId>> {
+        self.read(move |connection| members::bans(connection, conversation, after, limit)).await
     }
 
     async fn receipts(
         &self,
-        _reader: UserId,
-        _conversation: ConversationId,
-        _position: u64,
+        reader: UserId,
+        conversation: ConversationId,
+        position: u64,
     ) -> Result<Option<ReceiptCounts>> {
-        todo!()
+        self.read(move |connection| {
+            if !members::is_member(connection, conversation, reader)? {
+                return Ok(None);
+            }
+            members::receipts(connection, reader, conversation, position)
+        })
+        .await
     }
 
     async fn changes(
         &self,
-        _reader: UserId,
-        _conversation: ConversationId,
-        _targets: Vec<u64>,
-        _after: u64,
-        _limit: u32,
+        reader: UserId,
+        conversation: ConversationId,
+        targets: Vec<u64>,
+        after: u64,
+        limit: u32,
     ) -> Result<Option<Vec<Entry>>> {
-        todo!()
+        self.read(move |connection| {
+            Sight::of_member(connection, reader, conversation)?
+                .map(|sight| changes::read(connection, &sight, &targets, after, limit))
+                .transpose()
+        })
+        .await
     }
 
-    async fn pins(&self, _reader: UserId, _conversation: ConversationId, _limit: u32) -> Result<Option<Vec<Entry>>> {
-        todo!()
+    async fn pins(&self, reader: UserId, conversation: ConversationId, limit: u32) -> Result<Option<Vec<Entry>>> {
+        self.read(move |connection| {
+            Sight::of_member(connection, reader, conversation)?
+                .map(|sight| changes::pins(connection, &sight, limit))
+                .transpose()
+        })
+        .await
     }
 
     async fn scan(
         &self,
-        _reader: UserId,
-        _conversation: ConversationId,
-        _before: u64,
-        _entries: u32,
+        reader: UserId,
+        conversation: ConversationId,
+        before: u64,
+        entries: u32,
     ) -> Result<Option<Scan>> {
-        todo!()
+        self.read(move |connection| {
+            Sight::of_member(connection, reader, conversation)?
+                .map(|sight| changes::scan(connection, &sight, changes::Range { before, entries }))
+                .transpose()
+        })
+        .await
     }
 
-    async fn is_used(&self, _sender: UserId, _id: EntryId) -> Result<bool> {
-        todo!()
+    async fn is_used(&self, sender: UserId, id: EntryId) -> Result<bool> {
+        self.read(move |connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM entries WHERE id = ?1 AND sender = ?2")?
+                .exists(params![id.as_bytes(), column(sender.get())])
+        })
+        .await
     }
 
-    async fn contacts(&self, _user: UserId, _after: UserId, _limit: u32) -> Result<Vec<ContactRow>> {
-        todo!()
+    async fn contacts(&self, user: UserId, after: UserId, limit: u32) -> Result<Vec<ContactRow>> {
+        self.read(move |connection| contacts::page(connection, user, after, limit)).await
     }
 
-    async fn standings(&self, _user: UserId, _of: Vec<UserId>) -> Result<Vec<(Option<ContactRow>, UserSettings)>> {
-        todo!()
+    async fn standings(&self, user: UserId, of: Vec<UserId>) -> Result<Vec<(Option<ContactRow>, UserSettings)>> {
+        self.read(move |connection| contacts::standings(connection, user, &of)).await
     }
 
-    async fn settings(&self, _user: UserId) -> Result<UserSettings> {
-        todo!()
+    async fn settings(&self, user: UserId) -> Result<UserSettings> {
+        self.read(move |connection| contacts::settings(connection, column(user.get()))).await
     }
 }

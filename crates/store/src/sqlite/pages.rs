@@ -3,18 +3,22 @@
 use protocol::wire::Entry;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
-use super::convert::{self, ENTRY_COLUMNS, bound, column};
+use super::{
+    convert::{self, ENTRY_COLUMNS, bound},
+    views::Sight,
+};
 use crate::{ENTRY_BYTES, Headed, Page, PageRequest};
 
 /// Reads a page, as far as `room` bytes of content reach. At the end of the room it is cut, and no room is left. If
 /// `at_least_one`, the first entry is read even if it has no room.
 pub(super) fn read(
     connection: &Connection,
+    sight: &Sight<'_>,
     request: &PageRequest,
     room: &mut usize,
     at_least_one: bool,
 ) -> rusqlite::Result<Page> {
-    let conversation = column(request.conversation.get());
+    let conversation = sight.conversation();
     let last_position = last_position(connection, conversation)?;
     if *room == 0 && !at_least_one {
         return Ok(Page { entries: Vec::new(), last_position });
@@ -26,7 +30,7 @@ pub(super) fn read(
     let mut entries: Vec<Entry> = Vec::new();
     let mut rows = statement.query(params![conversation, bound(position), request.limit])?;
     while let Some(row) = rows.next()? {
-        let entry = convert::entry(row)?;
+        let entry = sight.entry(row)?;
         let bytes = ENTRY_BYTES + convert::content_bytes(&entry);
         if bytes > *room && !(at_least_one && entries.is_empty()) {
             *room = 0;
@@ -44,7 +48,7 @@ pub(super) fn read(
 /// The last entries of a log, ascending: at most `limit`, as far as the room reaches.
 pub(super) fn last(
     connection: &Connection,
-    conversation: i64,
+    sight: &Sight<'_>,
     limit: u32,
     room: &mut usize,
 ) -> rusqlite::Result<Vec<Entry>> {
@@ -53,9 +57,9 @@ pub(super) fn last(
         return Ok(entries);
     }
     let mut statement = before(connection)?;
-    let mut rows = statement.query(params![conversation, i64::MAX, limit])?;
+    let mut rows = statement.query(params![sight.conversation(), i64::MAX, limit])?;
     while let Some(row) = rows.next()? {
-        let entry = convert::entry(row)?;
+        let entry = sight.entry(row)?;
         let Some(left) = room.checked_sub(ENTRY_BYTES + convert::content_bytes(&entry)) else {
             *room = 0;
             break;

@@ -11,8 +11,8 @@ use tokio::task::{JoinHandle, JoinSet, yield_now};
 
 use super::*;
 use crate::{
-    Appended, Headed, LastSeen, Membership, Messages, NewAccount, NewEntry, NewSession, PageRequest, ReadMark, Refused,
-    Revision, Users,
+    Act, Appended, Headed, LastSeen, Membership, Messages, NewAccount, NewEntry, NewSession, PageRequest, ReadMark,
+    Refused, Revision, Users,
 };
 
 const ALICE: UserId = UserId::new(1);
@@ -42,7 +42,7 @@ async fn alice_and_bob(config: SqliteConfig) -> SqliteStore {
                 refresh_expires_ms: 1_000,
             },
         };
-        assert!(store.create_account(account).await.unwrap());
+        assert!(store.create_account(account, vec![]).await.unwrap());
     }
     assert_eq!(store.open_direct(ALICE, BOB, DIRECT).await.unwrap(), DIRECT);
     store
@@ -55,16 +55,15 @@ fn message(sender: UserId, body: &str) -> NewEntry {
         id: EntryId::generate(),
         time_ms: 5,
         content: RawContent::from(content::Kind::Text(Text { body: body.into() })).as_bytes().clone(),
-        is_message: true,
-        membership: None,
+        act: Act::Message { mentions: vec![], mentions_everyone: false },
         settles: None,
     }
 }
 
 /// The entry that makes the group of Alice.
 fn making() -> NewEntry {
-    let membership = Membership { create: true, enter: vec![(ALICE, Role::Owner)], exit: vec![] };
-    NewEntry { conversation: GROUP, is_message: false, membership: Some(membership), ..message(ALICE, "") }
+    let membership = Membership { create: true, enter: vec![(ALICE, Role::Owner)], ..Membership::default() };
+    NewEntry { conversation: GROUP, act: Act::Membership(membership), ..message(ALICE, "") }
 }
 
 async fn append(store: &SqliteStore, entry: NewEntry) -> Result<Appended> {
@@ -118,9 +117,9 @@ fn a_newer_schema_is_refused_naming_both_versions() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     let error = SqliteStore::open(SqliteConfig::new(dir.path())).unwrap_err();
-    assert!(matches!(error, OpenError::NewerSchema { found: 99, known: 1, .. }));
+    assert!(matches!(error, OpenError::NewerSchema { found: 99, known: 2, .. }));
     let message = error.to_string();
-    assert!(message.contains("version 99") && message.contains("up to 1") && message.contains("mpim.db"), "{message}");
+    assert!(message.contains("version 99") && message.contains("up to 2") && message.contains("mpim.db"), "{message}");
 }
 
 #[test]

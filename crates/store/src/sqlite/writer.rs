@@ -114,11 +114,13 @@ impl<'c> Writer<'c> {
             connection,
             logs: Logs::default(),
             insert_entry: connection.prepare(
-                "INSERT INTO entries (revision, conversation, position, messages, sender, id, time_ms, content)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id, sender) DO NOTHING",
+                "INSERT INTO entries (revision, conversation, position, messages, sender, id, time_ms, content, kind,
+                     target, withheld)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id, sender) DO NOTHING",
             )?,
             update_member: connection.prepare(
-                "UPDATE members SET read_position = ?3, revision = ?4 WHERE user = ?1 AND conversation = ?2",
+                "UPDATE members SET read_position = ?3, delivered_position = ?4, revision = ?5
+                 WHERE user = ?1 AND conversation = ?2",
             )?,
             begin: connection.prepare("BEGIN IMMEDIATE")?,
             commit: connection.prepare("COMMIT")?,
@@ -190,7 +192,7 @@ impl<'c> Writer<'c> {
         for command in commands {
             command.run(self)?;
         }
-        self.store_read_positions()?;
+        self.store_positions()?;
         if self.revision != self.revision_committed && !self.revision_is_entry {
             self.prepared("UPDATE clock SET revision = ?1")?.execute([self.revision])?;
         }

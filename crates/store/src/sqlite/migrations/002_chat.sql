@@ -164,6 +164,7 @@ CREATE TABLE mentions (
     position INTEGER NOT NULL,
     PRIMARY KEY (conversation, user, position)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX mentions_by_message ON mentions (conversation, position);
 
 CREATE TABLE pins (
     conversation INTEGER NOT NULL,

@@ -1,0 +1,74 @@
+//! The numbers of the content kinds that a store looks at, and the contents that it writes itself.
+
+use bytes::Bytes;
+use protocol::{
+    RawContent,
+    wire::{Content, DraftChanged, Edit, Hidden, Recalled, content},
+};
+
+/// Messages have a kind from 1 to this.
+pub(crate) const MESSAGE_MAX: u32 = 89;
+/// A message that was recalled.
+pub(crate) const RECALLED: u32 = 90;
+/// Another content for a message.
+pub(crate) const EDIT: u32 = 112;
+/// What happens to a contact, from the first …
+pub(crate) const CONTACT_MIN: u32 = 127;
+/// … to the last.
+pub(crate) const CONTACT_MAX: u32 = 132;
+
+/// In the place of a message that was recalled.
+pub(crate) fn recalled() -> Bytes {
+    encoded(content::Kind::Recalled(Recalled {}))
+}
+
+/// In the place of an entry that is not for the reader.
+pub(crate) fn hidden() -> RawContent {
+    content::Kind::Hidden(Hidden {}).into()
+}
+
+/// In the place of an edit whose message was recalled.
+pub(crate) fn erased_edit(position: u64) -> Bytes {
+    encoded(content::Kind::Edit(Edit { position, content: None }))
+}
+
+/// In the place of a draft that was replaced.
+pub(crate) fn erased_draft(conversation: u64) -> Bytes {
+    encoded(content::Kind::DraftChanged(DraftChanged { conversation, draft: None }))
+}
+
+/// The content that an edit puts in the place of its message's.
+pub(crate) fn edited(content: &Bytes) -> Option<RawContent> {
+    match kind(content)? {
+        content::Kind::Edit(edit) => edit.content.map(|content| *content),
+        _ => None,
+    }
+}
+
+/// The content's kind, decoded; `None` if it cannot be.
+pub(crate) fn kind(content: &Bytes) -> Option<content::Kind> {
+    let content: Content = RawContent::from_bytes(content.clone()).view().ok()?;
+    content.kind
+}
+
+pub(crate) fn encoded(kind: content::Kind) -> Bytes {
+    RawContent::from(kind).as_bytes().clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::wire::{BlockChanged, FriendRequested};
+
+    use super::*;
+    use crate::content_kind;
+
+    #[test]
+    fn the_numbers_are_those_of_the_contents() {
+        assert_eq!(content_kind(&recalled()), RECALLED);
+        assert_eq!(content_kind(&erased_edit(7)), EDIT);
+        assert_eq!(content_kind(&erased_draft(7)), 134);
+        assert_eq!(content_kind(&encoded(content::Kind::FriendRequested(FriendRequested::default()))), CONTACT_MIN);
+        assert_eq!(content_kind(&encoded(content::Kind::BlockChanged(BlockChanged::default()))), CONTACT_MAX);
+        assert!(content_kind(hidden().as_bytes()) > MESSAGE_MAX);
+    }
+}

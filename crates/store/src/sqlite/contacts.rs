@@ -1,0 +1,202 @@
+//! Contacts and settings.
+
+use protocol::{
+    UserId,
+    wire::{FriendRequest, WritePolicy},
+};
+use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
+
+use super::{
+    append::{Outcome, Written},
+    convert::{self, bound, column},
+    standing::Standing,
+    writer::Writer,
+};
+use crate::{
+    Appended, ContactAct, ContactEvent, ContactRow, Effect, NewEntry, Refused, Revision, Telling, UserSettings,
+    contacts, content_kind, kinds,
+};
+
+impl Writer<'_> {
+    pub(super) fn append_contact(&mut self, entry: &NewEntry, event: &ContactEvent) -> rusqlite::Result<Outcome> {
+        if let Some(outcome) = self.duplicate(entry)? {
+            return Ok(outcome);
+        }
+        let Some(log) = self.own_log(entry)? else { return Ok(Err(Refused::NotMember)) };
+        if let Some(effect) = entry.settles
+            && !self.prepared("SELECT 1 FROM effects WHERE revision = ?1")?.exists([column(effect.0)])?
+        {
+            // It was carried out before, and found nothing to do then: what is now is none of its business.
+            return Ok(Err(Refused::Unchanged));
+        }
+        let (owner, peer) = (column(entry.sender.get()), column(event.peer.get()));
+        let row = contact(self.connection, owner, peer)?;
+        let step = match contacts::step(entry.sender, row, event, entry.time_ms) {
+            Ok(step) => step,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let content = kinds::encoded(step.content);
+        let kind = content_kind(&content);
+        let outcome = self.place_or_duplicate(entry, log, Written { content: &content, kind, ..Written::of(entry) })?;
+        self.store_contact(owner, &step.row)?;
+        if let ContactAct::Block(blocked) = event.what {
+            self.note_blocked(entry.sender, event.peer, blocked)?;
+        }
+        if let Some(tell) = step.tell {
+            let telling = Telling { user: event.peer, time_ms: entry.time_ms, content: kinds::encoded(tell) };
+            self.note_effect(&telling, Some(entry.sender))?;
+        }
+        Ok(outcome.map(|appended| Appended { content: Some(content), ..appended }))
+    }
+
+    fn store_contact(&mut self, owner: i64, row: &ContactRow) -> rusqlite::Result<()> {
+        let peer = column(row.peer.get());
+        self.remember_standing(owner, peer, Standing { friend: row.friend, blocked: row.blocked });
+        if row.is_nothing() {
+            self.prepared("DELETE FROM contacts WHERE user = ?1 AND peer = ?2")?.execute([owner, peer])?;
+            return Ok(());
+        }
+        self.prepared(
+            "INSERT OR REPLACE INTO contacts (user, peer, friend, request, message, remark, blocked, changed_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            owner,
+            peer,
+            row.friend,
+            row.request as i32,
+            row.message,
+            row.remark,
+            row.blocked,
+            row.changed_ms
+        ])?;
+        Ok(())
+    }
+
+    pub(super) fn append_settings(&mut self, entry: &NewEntry, settings: UserSettings) -> rusqlite::Result<Outcome> {
+        let Some(log) = self.own_log(entry)? else { return self.duplicate_or(entry, Refused::NotMember) };
+        let outcome = self.place_or_duplicate(entry, log, Written::of(entry))?;
+        if let Ok(Appended { duplicate: false, .. }) = outcome {
+            let user = column(entry.sender.get());
+            self.prepared("INSERT OR REPLACE INTO user_settings (user, write_policy, invisible) VALUES (?1, ?2, ?3)")?
+                .execute(params![user, settings.write_policy as i32, settings.invisible])?;
+            self.remember_settings(user, settings);
+        }
+        Ok(outcome)
+    }
+}
+
+/// The columns that [`from_row`] reads, after the peer's.
+const COLUMNS: &str = "friend, request, message, remark, blocked, changed_ms";
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<ContactRow> {
+    Ok(ContactRow {
+        peer: convert::user(row, 0)?,
+        friend: row.get(1)?,
+        request: FriendRequest::try_from(row.get::<_, i32>(2)?)
+            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(2, Type::Integer, error.into()))?,
+        message: row.get(3)?,
+        remark: row.get(4)?,
+        blocked: row.get(5)?,
+        changed_ms: row.get(6)?,
+    })
+}
+
+/// What `peer` is to `owner`.
+fn contact(connection: &Connection, owner: i64, peer: i64) -> rusqlite::Result<Option<ContactRow>> {
+    connection
+        .prepare_cached(&format!("SELECT peer, {COLUMNS} FROM contacts WHERE user = ?1 AND peer = ?2"))?
+        .query_row([owner, peer], from_row)
+        .optional()
+}
+
+/// A user's contacts, by ascending id.
+pub(super) fn page(
+    connection: &Connection,
+    user: UserId,
+    after: UserId,
+    limit: u32,
+) -> rusqlite::Result<Vec<ContactRow>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT peer, {COLUMNS} FROM contacts WHERE user = ?1 AND peer > ?2 ORDER BY peer LIMIT ?3"
+        ))?
+        .query_map(params![column(user.get()), bound(after.get()), limit], from_row)?
+        .collect()
+}
+
+/// What `user` is to each of these, and their settings.
+pub(super) fn standings(
+    connection: &Connection,
+    user: UserId,
+    of: &[UserId],
+) -> rusqlite::Result<Vec<(Option<ContactRow>, UserSettings)>> {
+    of.iter()
+        .map(|owner| {
+            let owner = column(owner.get());
+            Ok((contact(connection, owner, column(user.get()))?, settings(connection, owner)?))
+        })
+        .collect()
+}
+
+/// A user's settings.
+pub(super) fn settings(connection: &Connection, user: i64) -> rusqlite::Result<UserSettings> {
+    let settings = connection
+        .prepare_cached("SELECT write_policy, invisible FROM user_settings WHERE user = ?1")?
+        .query_row([user], |row| {
+            Ok(UserSettings {
+                write_policy: WritePolicy::try_from(row.get::<_, i32>(0)?)
+                    .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Integer, error.into()))?,
+                invisible: row.get(1)?,
+            })
+        })
+        .optional()?;
+    Ok(settings.unwrap_or_default())
+}
+
+/// Effects not yet settled, oldest first.
+pub(super) fn effects(connection: &Connection, limit: u32) -> rusqlite::Result<Vec<Effect>> {
+    connection
+        .prepare_cached("SELECT revision, user, id, time_ms, content, peer FROM effects ORDER BY revision LIMIT ?1")?
+        .query_map([limit], |row| {
+            let content = row.get::<_, Vec<u8>>(4)?.into();
+            let peer = row.get::<_, Option<i64>>(5)?.map(|peer| UserId::new(peer.cast_unsigned()));
+            let contact = peer.and_then(|peer| contacts::told(peer, kinds::kind(&content)?));
+            Ok(Effect {
+                revision: Revision(convert::number(row, 0)?),
+                user: convert::user(row, 1)?,
+                id: convert::entry_id(row, 2)?,
+                time_ms: row.get(3)?,
+                content,
+                contact,
+            })
+        })?
+        .collect()
+}
+
+/// Those whose presence a user may see; see [`Messages::filter_visible`](crate::Messages::filter_visible).
+pub(super) fn filter_visible(
+    connection: &Connection,
+    user: UserId,
+    users: Vec<UserId>,
+) -> rusqlite::Result<Vec<UserId>> {
+    // Writing moves one's read position, and so does reading.
+    let mut find = connection.prepare_cached(
+        "SELECT 1 FROM conversations JOIN members ON conversation = id AND user = ?3
+         WHERE user_a = ?1 AND user_b = ?2 AND (read_position > 0 OR user_a = user_b)",
+    )?;
+    let mut visible = Vec::new();
+    for other in users {
+        let owner = column(other.get());
+        let contact = contact(connection, owner, column(user.get()))?;
+        if contact.as_ref().is_some_and(|contact| contact.blocked) {
+            continue;
+        }
+        let [a, b] = super::direct::pair(user, other);
+        let knows = contact.is_some_and(|contact| contact.friend) || find.exists([a, b, owner])?;
+        if knows && !settings(connection, owner)?.invisible {
+            visible.push(other);
+        }
+    }
+    Ok(visible)
+}
