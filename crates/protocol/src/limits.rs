@@ -138,8 +138,6 @@ pub const WEBHOOKS_MAX: usize = 10;
 pub const INCOMING_WEBHOOKS_MAX: usize = 50;
 /// What an API key or an incoming webhook is for, in characters.
 pub const LABEL_CHARS_MAX: usize = 64;
-/// A webhook's URL, in bytes.
-pub const URL_BYTES_MAX: usize = 2_048;
 /// Dead letters in one page, or named to be delivered again.
 pub const DEAD_LETTERS_MAX: u32 = 500;
 /// Dead letters in one page if the request does not say.

@@ -1,5 +1,6 @@
 //! The user service: accounts, sessions, tokens.
 
+mod bot_access;
 mod ended;
 mod failures;
 mod passwords;
@@ -24,13 +25,13 @@ use store::{Account, NewAccount, NewSession, Rotation, SessionRow, TokenHash, Us
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::{bot_access::BotAccess, passwords::PasswordConfig, tokens::SecretKey};
 use self::{
     ended::Ended,
     failures::FailedLogIns,
     passwords::Passwords,
     tokens::{Claims, Purpose, Tokens},
 };
-pub use self::{passwords::PasswordConfig, tokens::SecretKey};
 use crate::{Clock, noted::Noted, text};
 
 /// A session's last use is noted at most so often.

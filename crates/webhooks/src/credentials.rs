@@ -10,8 +10,6 @@ pub struct Credential {
     pub name: String,
     /// For `connect`.
     pub access_token: String,
-    /// Its end, in milliseconds since 1970.
-    pub expires_ms: i64,
 }
 
 /// Gives out credentials: the user service, in the same process.

@@ -12,7 +12,7 @@
 //! - **No way in.** Addresses that are not public are not connected to, unless the configuration says so, whatever name leads to
 //!   them; redirects are not followed, and nothing of an answer's body is shown to anybody.
 //!
-//! Requests are signed as [Standard Webhooks](https://www.standardwebhooks.com) says; see `docs/webhooks.md`.
+//! Requests are signed as [Standard Webhooks](https://www.standardwebhooks.com) says; see `docs/protocol-chat.md`.
 
 mod address;
 mod announcing;

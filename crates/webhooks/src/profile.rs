@@ -58,7 +58,8 @@ impl Profile for HookProfile {
             name: credential.name,
             session: self.session(),
             access_token: credential.access_token,
-            access_expires_ms: credential.expires_ms,
+            // Whether it is good is for the server to say.
+            access_expires_ms: i64::MAX,
             refresh_token: String::new(),
             refresh_expires_ms: 0,
             refresh_id: None,

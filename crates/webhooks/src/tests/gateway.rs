@@ -48,6 +48,11 @@ impl Gateway {
         self.server.clone()
     }
 
+    /// How many are connected.
+    pub(super) fn connections(&self) -> usize {
+        self.state.pushes.receiver_count()
+    }
+
     /// Appends a text, and returns its position.
     pub(super) fn say(&self, conversation: u64, kind: ConversationKind, sender: u64, text: &str) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
