@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .exclude([RAW_CONTENT])
         .build(&[".mpim.client.v1"])?;
 
-    // For the generator of the services' messages, which refer to these.
+    // For whoever describes the protocol: in JSON schemas, in a page for people.
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), public.encode_to_vec())?;
     Ok(())

@@ -20,6 +20,9 @@ pub mod queue {
     include!(concat!(env!("OUT_DIR"), "/mpim.queue.v1.rs"));
 }
 
+/// The protocol's own description: an encoded `google.protobuf.FileDescriptorSet` of all its files, with their comments.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 pub use content::RawContent;
 pub use error::{Advice, Error, Result};
 pub use id::{ConversationId, EntryId, GatewayId, GroupId, IdGenerator, InvalidId, NodeNumber, SessionId, UserId};
