@@ -153,7 +153,8 @@ pub trait Users: Send + Sync + 'static {
     async fn create_session(&self, user: UserId, session: NewSession, limit: usize, tell: Vec<Telling>)
     -> Result<bool>;
 
-    /// Uses up the refresh token `old`, in the request `request`, and makes `new` valid until `new_expires_ms`.
+    /// Uses up the refresh token `old`, in the request `request`, and makes `new` valid until `new_expires_ms`. That a replay
+    /// ended a session is told as `SessionEnded` in the personal log, by an effect.
     async fn rotate_refresh(
         &self,
         old: TokenHash,
@@ -172,8 +173,8 @@ pub trait Users: Send + Sync + 'static {
     /// Ends a session of the user and all its tokens; `false` if there is none, or it has ended before: then nothing is told.
     async fn end_session(&self, user: UserId, session: SessionId, now_ms: i64, tell: Vec<Telling>) -> Result<bool>;
 
-    /// Replaces the password hash and ends all sessions but `keep`; returns those ended. `None` if the hash is no longer
-    /// `old_hash`.
+    /// Replaces the password hash and ends all sessions but `keep`; returns those ended, each of which is told as
+    /// `SessionEnded` after what is in `tell`. `None` if the hash is no longer `old_hash`.
     async fn change_password(
         &self,
         user: UserId,

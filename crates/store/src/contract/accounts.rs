@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use protocol::{
-    SessionId, UserId,
-    wire::{ConversationKind, UserInfo},
+    RawContent, SessionId, UserId,
+    wire::{ConversationKind, SessionEnded, UserInfo, content},
 };
 use tokio::task::JoinSet;
 
@@ -114,12 +114,17 @@ pub async fn what_is_told_of_an_account_is_noted_with_it(store: Arc<dyn Store>) 
     assert!(scene.store.end_session(alice, second.id, NOW_MS, telling(alice, "ended")).await.unwrap());
     assert!(!scene.store.end_session(alice, second.id, NOW_MS, telling(alice, "no")).await.unwrap());
     let change = |old: &str, told| scene.store.change_password(alice, old.into(), "new".into(), first, NOW_MS, told);
+    let third = scene.session(NOW_MS);
+    assert!(scene.store.create_session(alice, third.clone(), 2, Vec::new()).await.unwrap());
     assert!(change("hash of alice", telling(alice, "changed")).await.unwrap().is_some());
     assert!(change("hash of alice", telling(alice, "no")).await.unwrap().is_none());
     let effects = scene.store.effects(100).await.unwrap();
     assert!(effects.iter().all(|effect| effect.user == alice && effect.time_ms == NOW_MS && effect.contact.is_none()));
     let told: Vec<_> = effects.into_iter().map(|effect| effect.content).collect();
-    assert_eq!(told, ["registered", "logged in", "ended", "changed"].map(text));
+    let ended = content::Kind::SessionEnded(SessionEnded { session: third.id.get() });
+    let ended = RawContent::from(ended).as_bytes().clone();
+    assert_eq!(told[..4], ["registered", "logged in", "ended", "changed"].map(text));
+    assert_eq!(told[4..], [ended]);
 }
 
 /// Of a deleted account its id is left; its name is free, and nothing of it comes back.

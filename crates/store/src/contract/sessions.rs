@@ -66,6 +66,7 @@ pub async fn a_refresh_token_is_used_once_and_a_replay_ends_the_session(store: A
     assert_eq!(rotate(&scene, second, 5, token(1_006)).await, Rotation::Replayed(row));
     assert_eq!(rotate(&scene, token(1_004), 6, token(1_007)).await, Rotation::NotFound);
     assert_eq!(scene.store.sessions_ended_since(NOW_MS).await.unwrap(), [session.id]);
+    assert_eq!(scene.store.effects(9).await.unwrap().len(), 1, "that it ended is told, once");
 }
 
 /// The same request may come again, even after its new token was used.

@@ -1,6 +1,9 @@
 //! Sessions and their refresh tokens.
 
-use protocol::{SessionId, UserId, wire::SessionInfo};
+use protocol::{
+    RawContent, SessionId, UserId,
+    wire::{SessionEnded, SessionInfo, content},
+};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
@@ -112,9 +115,20 @@ impl Writer<'_> {
     }
 
     fn replayed(&mut self, session: SessionRow, now_ms: i64) -> rusqlite::Result<Rotation> {
-        self.prepared("UPDATE sessions SET ended_ms = ?2 WHERE id = ?1 AND ended_ms IS NULL")?
+        let ended = self
+            .prepared("UPDATE sessions SET ended_ms = ?2 WHERE id = ?1 AND ended_ms IS NULL")?
             .execute([column(session.id.get()), now_ms])?;
+        if ended > 0 {
+            self.tell_ended(session.user, session.id, now_ms)?;
+        }
         Ok(Rotation::Replayed(session))
+    }
+
+    /// Has the user's personal log tell that a session has ended.
+    fn tell_ended(&mut self, user: UserId, session: SessionId, now_ms: i64) -> rusqlite::Result<()> {
+        let ended = content::Kind::SessionEnded(SessionEnded { session: session.get() });
+        let content = RawContent::from(ended).as_bytes().clone();
+        self.note_tellings(&[Telling { user, time_ms: now_ms, content }])
     }
 
     fn insert_token(&mut self, hash: TokenHash, session: SessionId, expires_ms: i64) -> rusqlite::Result<()> {
@@ -193,18 +207,25 @@ impl Writer<'_> {
         Ok(replaced > 0)
     }
 
-    /// Ends the user's sessions but one; returns those ended.
+    /// Ends the user's sessions but one, and has that told; returns those ended.
     pub(super) fn end_sessions_but(
         &mut self,
         user: UserId,
         keep: SessionId,
         now_ms: i64,
     ) -> rusqlite::Result<Vec<SessionId>> {
-        self.prepared(
-            "UPDATE sessions SET ended_ms = ?3 WHERE user = ?1 AND id <> ?2 AND ended_ms IS NULL RETURNING id",
-        )?
-        .query_map([column(user.get()), column(keep.get()), now_ms], |row| convert::number(row, 0).map(SessionId::new))?
-        .collect()
+        let ended: Vec<SessionId> = self
+            .prepared(
+                "UPDATE sessions SET ended_ms = ?3 WHERE user = ?1 AND id <> ?2 AND ended_ms IS NULL RETURNING id",
+            )?
+            .query_map([column(user.get()), column(keep.get()), now_ms], |row| {
+                convert::number(row, 0).map(SessionId::new)
+            })?
+            .collect::<rusqlite::Result<_>>()?;
+        for session in &ended {
+            self.tell_ended(user, *session, now_ms)?;
+        }
+        Ok(ended)
     }
 
     /// Forgets tokens, sessions and API keys that were over before this time.
