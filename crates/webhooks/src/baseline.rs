@@ -1,4 +1,4 @@
-//! Where a webhook begins that has no state yet: what was said before it was made is not posted.
+//! Where a webhook begins that has no positions yet: what was said before it was made is not posted.
 
 use client::{Client, ConversationId, Error, wire};
 use store::{WebhookRow, WebhookState};

@@ -64,7 +64,7 @@ impl Hook {
             HookProfile::new(self.row.id, self.row.bot, Arc::clone(&parts.store), Arc::clone(&parts.credentials));
         let options = Options::new(parts.server.clone(), Arc::new(profile));
         let state = parts.store.webhook_state(self.row.id).await.map_err(unreadable)?;
-        if state.cursor.is_empty() && state.positions.is_empty() {
+        if state.positions.is_empty() {
             let (client, _events) = start(Options { catch_up: false, ..options.clone() }).await?;
             let state = baseline(&client, &self.row).await?;
             client.close().await;

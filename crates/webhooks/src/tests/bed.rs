@@ -110,8 +110,10 @@ impl Bed {
             dead_letters: 0,
             last_error: String::new(),
         };
+        // As the user service makes it.
+        let state = WebhookState { cursor: "cursor".into(), positions: Vec::new() };
         let webhook = NewWebhook { row, request: EntryId::generate() };
-        assert!(self.store.create_webhook(webhook, WebhookState::default(), 10).await.unwrap());
+        assert!(self.store.create_webhook(webhook, state, 10).await.unwrap());
     }
 
     /// The dead letters of a webhook, once there are so many.
