@@ -85,6 +85,7 @@ impl Embedded {
         let webhook_store: Arc<dyn store::Webhooks> = Arc::new(webhooks::Announcing::new(shared.clone(), bell.clone()));
         let user_parts = services::user::Parts {
             store: shared.clone(),
+            webhooks: Arc::clone(&webhook_store),
             cache: Arc::clone(&cache),
             queue: Arc::clone(&queue),
             messages: message.clone(),
