@@ -15,8 +15,9 @@ use std::{io, path::PathBuf};
 use clap::{Args, Subcommand};
 
 use connection::Place;
-use print::Printer;
+pub(super) use print::Printer;
 pub use print::harmless;
+pub(super) use print::{local_time, rfc3339};
 
 /// Chat from a terminal or a script.
 ///

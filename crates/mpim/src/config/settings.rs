@@ -138,10 +138,46 @@ settings! {
         sends_per_second: u32 = RATE, 1_000;
         /// … and at once, after a pause.
         sends_burst: u32 = BURST, 2_000;
+        /// Messages sent into one conversation each second, by all its members …
+        conversation_sends_per_second: u32 = RATE, 500;
+        /// … and at once, after a pause.
+        conversation_sends_burst: u32 = BURST, 2_000;
         /// Requests of one address each second to register, log in or refresh a token …
         accounts_per_second: u32 = RATE, 50;
         /// … and at once, after a pause.
         accounts_burst: u32 = BURST, 500;
+        /// Friend requests, remarks, blocks and changes of profile and settings by one user each minute …
+        contacts_per_minute: u32 = RATE, 120;
+        /// … and at once, after a pause.
+        contacts_burst: u32 = BURST, 200;
+        /// Groups that one user makes, joins, invites to and changes each minute …
+        groups_per_minute: u32 = RATE, 120;
+        /// … and at once, after a pause.
+        groups_burst: u32 = BURST, 200;
+        /// Searches by one user each second, for messages and for users …
+        searches_per_second: u32 = RATE, 10;
+        /// … and at once, after a pause.
+        searches_burst: u32 = BURST, 100;
+        /// Changes to bots, keys and webhooks by one user each minute …
+        bots_per_minute: u32 = RATE, 60;
+        /// … and at once, after a pause.
+        bots_burst: u32 = BURST, 100;
+        /// Reports by one user each minute …
+        reports_per_minute: u32 = RATE, 10;
+        /// … and at once, after a pause.
+        reports_burst: u32 = BURST, 20;
+        /// Notices of one user's typing each second; further ones are dropped without a word …
+        typing_per_second: u32 = RATE, 5;
+        /// … and at once, after a pause.
+        typing_burst: u32 = BURST, 20;
+        /// Drafts saved by one user each second …
+        drafts_per_second: u32 = RATE, 5;
+        /// … and at once, after a pause.
+        drafts_burst: u32 = BURST, 50;
+        /// How long an account is new: so long its user has but a part of these rates …
+        new_account_age: Duration = seconds(0..=365 * DAY), DAY;
+        /// … in percent.
+        new_account_percent: u32 = Whole(1..=100), 25;
         /// Bytes that may wait for one client. One that reads more slowly is closed, and resumes.
         outbox_bytes_max: usize = Whole(64 * 1024..=1024 * 1024 * 1024), MIB;
         /// The same in frames.

@@ -352,13 +352,37 @@ mod follower {
             &mut new.gateway.requests_burst,
             &mut new.gateway.sends_per_second,
             &mut new.gateway.sends_burst,
+            &mut new.gateway.conversation_sends_per_second,
+            &mut new.gateway.conversation_sends_burst,
             &mut new.gateway.accounts_per_second,
             &mut new.gateway.accounts_burst,
+            &mut new.gateway.contacts_per_minute,
+            &mut new.gateway.contacts_burst,
+            &mut new.gateway.groups_per_minute,
+            &mut new.gateway.groups_burst,
+            &mut new.gateway.searches_per_second,
+            &mut new.gateway.searches_burst,
+            &mut new.gateway.bots_per_minute,
+            &mut new.gateway.bots_burst,
+            &mut new.gateway.reports_per_minute,
+            &mut new.gateway.reports_burst,
+            &mut new.gateway.typing_per_second,
+            &mut new.gateway.typing_burst,
+            &mut new.gateway.drafts_per_second,
+            &mut new.gateway.drafts_burst,
+            &mut new.gateway.new_account_percent,
         ] {
             *rate = 9;
         }
+        new.gateway.new_account_age = Duration::from_secs(9);
         let live = Config::default().with_live_of(&new);
         assert_eq!(live, new);
         assert_eq!(live.limits().accounts_per_address.burst, 9);
     }
+}
+
+/// One default, in two places: the gateway's own is what its tests and other assemblies get.
+#[test]
+fn the_default_rates_are_the_gateways_own() {
+    assert_eq!(Config::default().limits(), gateway::Limits::default());
 }
