@@ -1,20 +1,26 @@
-//! The group service: what groups are, and who may enter and leave them. Who is a member is told by the group's log, in
-//! the same transaction as the entry that tells it; this service says which entries may be written.
+//! The group service: what groups are, and who may do what in them. Who is a member, and as what, is told by the group's
+//! log, and checked in the same transaction as the entry that tells it; this service says which entries may be written.
+
+mod info;
+mod join;
+mod links;
+mod members;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use api::{
-    AppendRequest, Call, FilterMembersRequest, GroupIds, GroupService, Groups, MemberRole, Membership, MessageService,
-    UserService, append_request,
+    AppendRequest, Call, Caller, ConversationRequest, GroupIds, GroupService, Groups, MemberRole, Membership,
+    MessageService, RelayRequest, UserIds, UserService, append_request,
 };
 use async_trait::async_trait;
 use cache::{Cache, Lookup, LookupConfig};
 use protocol::{
-    Error, GroupId, IdGenerator, Result, UserId, limits,
-    wire::{self, Conversation, ConversationKind, ErrorCode, JoinPolicy, Role, content::Kind},
+    Error, GroupId, IdGenerator, Result, limits,
+    wire::{self, Conversation, ErrorCode, JoinPolicy, Role, WritePolicy, content::Kind},
 };
 use store::NewGroup;
 
+use self::info::Info;
 use crate::{Clock, text};
 
 /// What may be set of the group service.
@@ -29,32 +35,9 @@ pub struct Service {
     store: Arc<dyn store::Groups>,
     users: Arc<dyn UserService>,
     messages: Arc<dyn MessageService>,
-    groups: Lookup<Info>,
+    groups: Arc<Lookup<Info>>,
     ids: Arc<IdGenerator>,
     clock: Clock,
-}
-
-/// A group as the cache holds it.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Info {
-    #[prost(fixed64, tag = "1")]
-    id: u64,
-    #[prost(string, tag = "2")]
-    title: String,
-    #[prost(enumeration = "JoinPolicy", tag = "3")]
-    join_policy: i32,
-}
-
-impl From<store::Group> for Info {
-    fn from(group: store::Group) -> Self {
-        Self { id: group.id.get(), title: group.title, join_policy: group.join_policy.into() }
-    }
-}
-
-impl Info {
-    fn conversation(self) -> Conversation {
-        Conversation { id: self.id, kind: ConversationKind::Group.into(), title: self.title, ..Conversation::default() }
-    }
 }
 
 impl Service {
@@ -68,28 +51,32 @@ impl Service {
         ids: Arc<IdGenerator>,
         clock: Clock,
     ) -> Arc<Self> {
-        let groups = Lookup::new(cache, LookupConfig::new("group", config.info_ttl));
+        let groups = Arc::new(Lookup::new(cache, LookupConfig::new("group", config.info_ttl)));
         Arc::new(Self { store, users, messages, groups, ids, clock })
     }
 
-    async fn find(&self, groups: &[GroupId]) -> Result<Vec<Option<Info>>> {
-        let load = |ids: Vec<GroupId>| async move {
-            let found = self.store.find(ids).await?;
-            Ok(found.into_iter().map(|group| (group.id, Info::from(group))).collect())
-        };
-        self.groups.get_many(groups, load).await
-    }
-
-    async fn group(&self, group: u64) -> Result<Info> {
-        let found = self.find(&[GroupId::new(group)]).await?.pop().flatten();
+    /// A group as it is now.
+    async fn group(&self, group: u64) -> Result<store::Group> {
+        let found = self.store.find(vec![GroupId::new(group)]).await?.pop();
         found.ok_or_else(|| Error::not_found(format_args!("group {group}")))
     }
 
-    /// Refuses users that do not exist.
+    /// The caller's row in a group; refused to those who are no members.
+    async fn me(&self, call: &Call, group: u64) -> Result<wire::Member> {
+        let member = self.messages.get_member(call, ConversationRequest { conversation: group }).await?;
+        if member.user.is_some() { Ok(member) } else { Err(Error::not_member()) }
+    }
+
+    /// Refuses those who are neither owner nor admin.
+    async fn check_administers(&self, call: &Call, group: u64) -> Result<()> {
+        at_least(Role::Admin, self.me(call, group).await?.role())
+    }
+
+    /// Refuses users that do not exist, or no longer.
     async fn check_users(&self, call: &Call, users: &[u64]) -> Result<()> {
         for ids in users.chunks(limits::FIND_USERS_MAX) {
             let found = self.users.find_users(call, wire::FindUsers { ids: ids.to_vec(), names: Vec::new() }).await?;
-            let found: HashSet<u64> = found.users.iter().map(|user| user.id).collect();
+            let found: HashSet<u64> = found.users.iter().filter(|user| !user.deleted).map(|user| user.id).collect();
             if let Some(missing) = ids.iter().find(|id| !found.contains(id)) {
                 return Err(Error::not_found(format_args!("user {missing}")));
             }
@@ -97,25 +84,60 @@ impl Service {
         Ok(())
     }
 
-    async fn tell(
-        &self,
-        call: &Call,
-        group: u64,
-        sender: UserId,
-        id: String,
-        kind: Kind,
-        members: Membership,
-    ) -> Result<()> {
-        let request = AppendRequest {
-            conversation: group,
-            sender: sender.get(),
-            id,
-            content: Some(kind.into()),
-            act: Some(append_request::Act::Membership(members)),
-        };
+    /// Those of these users whom the caller may bring into a group: those who blocked the caller are passed over, and
+    /// nothing tells it.
+    ///
+    /// # Errors
+    ///
+    /// One does not exist, or accepts invitations from friends only.
+    async fn may_bring(&self, call: &Call, users: Vec<u64>) -> Result<Vec<u64>> {
+        if users.is_empty() {
+            return Ok(users);
+        }
+        self.check_users(call, &users).await?;
+        let standings = self.messages.get_standings(call, UserIds { ids: users }).await?.standings;
+        // Before blocks: that one is passed over must not show by this error's absence.
+        if let Some(closed) = standings.iter().find(|user| user.write_policy() == WritePolicy::Friends && !user.friend)
+        {
+            let message = format!("user {} accepts invitations from friends only", closed.user);
+            return Err(Error::new(ErrorCode::FriendsOnly, message));
+        }
+        Ok(standings.into_iter().filter(|user| !user.blocked).map(|user| user.user).collect())
+    }
+
+    /// Appends an entry to the group's log, by the caller.
+    async fn tell(&self, call: &Call, group: u64, id: String, kind: Kind, membership: Membership) -> Result<()> {
+        let request = entry(call, group, id, kind, membership)?;
         // No origin: the answer does not bear the position, so the connection that asked needs the push as well.
         let call = Call { origin: None, ..call.clone() };
         self.messages.append(&call, request).await.map(drop)
+    }
+
+    /// There are tellings to be told; if nobody hears that now, the next entry rings again.
+    async fn relay(&self, call: &Call) {
+        if let Err(error) = self.messages.relay(&call.by_service(), RelayRequest {}).await {
+            tracing::debug!(%error, "what was noted is told later");
+        }
+    }
+}
+
+/// An entry of the group's log, by the caller.
+fn entry(call: &Call, group: u64, id: String, kind: Kind, membership: Membership) -> Result<AppendRequest> {
+    Ok(AppendRequest {
+        conversation: group,
+        sender: call.caller()?.user.get(),
+        id,
+        content: Some(kind.into()),
+        act: Some(append_request::Act::Membership(membership)),
+    })
+}
+
+/// Refuses a role that is too low.
+fn at_least(wanted: Role, role: Role) -> Result<()> {
+    match wanted {
+        _ if role >= wanted => Ok(()),
+        Role::Owner => Err(Error::new(ErrorCode::Forbidden, "only the group's owner may do this")),
+        _ => Err(Error::new(ErrorCode::Forbidden, "only the group's owner and admins may do this")),
     }
 }
 
@@ -130,17 +152,30 @@ fn distinct(field: &str, mut users: Vec<u64>) -> Result<Vec<u64>> {
     if users.len() > limits::INVITE_MAX { Err(Error::limit(field, users.len(), limits::INVITE_MAX)) } else { Ok(users) }
 }
 
+/// The same of others than the caller, at least one.
+fn others(caller: Caller, users: Vec<u64>) -> Result<Vec<u64>> {
+    let users = distinct("users", users)?;
+    if users.is_empty() || users.contains(&caller.user.get()) {
+        return Err(Error::invalid("users: name at least one user, and not yourself"));
+    }
+    Ok(users)
+}
+
+fn policy(policy: i32) -> Result<JoinPolicy> {
+    JoinPolicy::try_from(policy)
+        .map_err(|_| Error::invalid("join_policy: allowed are OPEN, BY_INVITATION and BY_APPROVAL"))
+}
+
 #[async_trait]
 impl GroupService for Service {
     async fn create_group(&self, call: &Call, request: wire::CreateGroup) -> Result<Conversation> {
         let creator = call.caller()?.user;
         let id = text::entry_id(&request.id)?;
         let title = text::title(&request.title)?;
-        let join_policy = JoinPolicy::try_from(request.join_policy)
-            .map_err(|_| Error::invalid("join_policy: allowed are OPEN and BY_INVITATION"))?;
+        let join_policy = policy(request.join_policy)?;
         let mut others = distinct("members", request.members)?;
         others.retain(|user| *user != creator.get());
-        self.check_users(call, &others).await?;
+        let others = self.may_bring(call, others).await?;
         let group = NewGroup {
             id: GroupId::new(self.ids.generate(self.clock.now()).get()),
             request: id,
@@ -150,57 +185,113 @@ impl GroupService for Service {
             created_ms: self.clock.now_ms(),
         };
         let group = self.store.create(group).await?;
-        if group.title != title || group.join_policy != join_policy {
-            return Err(Error::new(ErrorCode::IdReused, "id: used before to make another group"));
-        }
-        self.groups.invalidate(&[group.id]).await;
         let mut enter = vec![MemberRole { user: creator.get(), role: Role::Owner.into() }];
         enter.extend(members(&others));
+        // What the group is now may have been changed since the first request; what its first entry says was not.
         let created = Kind::GroupCreated(wire::GroupCreated { title, members: others });
         let membership = Membership { create: true, enter, ..Membership::default() };
-        self.tell(call, group.id.get(), creator, request.id, created, membership).await?;
+        self.tell(call, group.id.get(), request.id, created, membership).await?;
+        self.groups.invalidate(&[group.id]).await;
         Ok(Info::from(group).conversation())
     }
 
     async fn invite(&self, call: &Call, request: wire::Invite) -> Result<wire::Done> {
-        let caller = call.caller()?;
-        let mut users = distinct("users", request.users)?;
-        // Whoever enters by an entry may write it: nobody invites themselves in.
-        users.retain(|user| *user != caller.user.get());
-        if users.is_empty() {
-            return Err(Error::invalid("users: name at least one user other than yourself"));
-        }
-        self.group(request.group).await?;
-        self.check_users(call, &users).await?;
-        let membership = Membership { enter: members(&users), ..Membership::default() };
-        let added = Kind::MembersAdded(wire::MembersAdded { members: users });
-        self.tell(call, request.group, caller.user, request.id, added, membership).await?;
+        self.bring(call, request).await?;
         Ok(wire::Done {})
     }
 
     async fn join_group(&self, call: &Call, request: wire::JoinGroup) -> Result<wire::Joined> {
-        let caller = call.caller()?;
-        let group = self.group(request.group).await?;
-        let user = caller.user.get();
-        let known = FilterMembersRequest { conversation: request.group, users: vec![user] };
-        if !self.messages.filter_members(call, known).await?.ids.is_empty() {
-            return Ok(wire::Joined { conversation: Some(group.conversation()), waiting: false });
-        }
-        if group.join_policy() != JoinPolicy::Open {
-            return Err(Error::new(ErrorCode::Forbidden, "this group is joined by invitation only: ask a member"));
-        }
-        let membership = Membership { enter: members(&[user]), ..Membership::default() };
-        let joined = Kind::MemberJoined(wire::MemberJoined {});
-        self.tell(call, request.group, caller.user, request.id, joined, membership).await?;
-        Ok(wire::Joined { conversation: Some(group.conversation()), waiting: false })
+        self.join(call, request).await
     }
 
     async fn leave_group(&self, call: &Call, request: wire::LeaveGroup) -> Result<wire::Done> {
-        let caller = call.caller()?;
-        let membership = Membership { exit: vec![caller.user.get()], ..Membership::default() };
-        let left = Kind::MemberLeft(wire::MemberLeft {});
-        self.tell(call, request.group, caller.user, request.id, left, membership).await?;
+        let exit = vec![call.caller()?.user.get()];
+        let membership = Membership { exit, ..Membership::default() };
+        self.tell(call, request.group, request.id, Kind::MemberLeft(wire::MemberLeft {}), membership).await?;
         Ok(wire::Done {})
+    }
+
+    async fn get_group(&self, call: &Call, request: wire::GetGroup) -> Result<wire::GroupInfo> {
+        self.describe(call, request).await
+    }
+
+    async fn update_group(&self, call: &Call, request: wire::UpdateGroup) -> Result<wire::Done> {
+        self.update(call, request).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn remove_members(&self, call: &Call, request: wire::RemoveMembers) -> Result<wire::Done> {
+        self.remove(call, request).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn lift_bans(&self, call: &Call, request: wire::LiftBans) -> Result<wire::Done> {
+        let users = others(call.caller()?, request.users)?;
+        let membership = Membership { lift: users.clone(), at_least: Role::Admin.into(), ..Membership::default() };
+        let lifted = Kind::BansLifted(wire::BansLifted { users });
+        self.tell(call, request.group, request.id, lifted, membership).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn set_role(&self, call: &Call, request: wire::SetRole) -> Result<wire::Done> {
+        self.change_role(call, request).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn transfer_group(&self, call: &Call, request: wire::TransferGroup) -> Result<wire::Done> {
+        self.transfer(call, request).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn mute_members(&self, call: &Call, request: wire::MuteMembers) -> Result<wire::Done> {
+        self.mute(call, request).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn set_nickname(&self, call: &Call, request: wire::SetNickname) -> Result<wire::Done> {
+        let nickname = request.nickname.trim().to_owned();
+        text::at_most_chars("nickname", &nickname, limits::NICKNAME_CHARS_MAX)?;
+        text::no_controls("nickname", &nickname)?;
+        if !nickname.is_empty() {
+            text::not_blank("nickname", &nickname)?;
+        }
+        let membership = Membership { nickname: Some(nickname.clone()), ..Membership::default() };
+        let changed = Kind::NicknameChanged(wire::NicknameChanged { nickname });
+        self.tell(call, request.group, request.id, changed, membership).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn dissolve_group(&self, call: &Call, request: wire::DissolveGroup) -> Result<wire::Done> {
+        let membership = Membership { dissolve: true, at_least: Role::Owner.into(), ..Membership::default() };
+        let dissolved = Kind::GroupDissolved(wire::GroupDissolved {});
+        self.tell(call, request.group, request.id, dissolved, membership).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn answer_join(&self, call: &Call, request: wire::AnswerJoin) -> Result<wire::Done> {
+        self.answer(call, request).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn list_join_requests(&self, call: &Call, request: wire::ListJoinRequests) -> Result<wire::JoinRequests> {
+        self.asking(call, request).await
+    }
+
+    async fn create_group_link(&self, call: &Call, request: wire::CreateGroupLink) -> Result<wire::GroupLink> {
+        self.create_link(call, request).await
+    }
+
+    async fn list_group_links(&self, call: &Call, request: wire::ListGroupLinks) -> Result<wire::GroupLinks> {
+        self.links(call, request).await
+    }
+
+    async fn revoke_group_link(&self, call: &Call, request: wire::RevokeGroupLink) -> Result<wire::Done> {
+        self.check_administers(call, request.group).await?;
+        if self.store.revoke_link(GroupId::new(request.group), request.code).await? {
+            Ok(wire::Done {})
+        } else {
+            Err(Error::not_found("a link of this group with this code"))
+        }
     }
 
     async fn find_groups(&self, _call: &Call, request: GroupIds) -> Result<Groups> {

@@ -18,8 +18,8 @@ use std::{sync::Arc, time::Duration};
 
 use api::{
     AppendRequest, Call, ConversationRequest, FilterMembersRequest, GroupIds, ListGroupsRequest, MessageService,
-    OpenDirectRequest, RelayRequest, SendRequest, SendResponse, SendResult, SettingsRequest, Standings, UserIds,
-    send_result,
+    OpenDirectRequest, RelayRequest, Roster, SendRequest, SendResponse, SendResult, SettingsRequest, Standings,
+    UserIds, send_result,
 };
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
@@ -287,6 +287,14 @@ impl MessageService for Service {
         let users = request.users.into_iter().map(UserId::new).collect();
         let members = self.store.filter_members(ConversationId::new(request.conversation), users).await?;
         Ok(UserIds { ids: members.into_iter().map(UserId::get).collect() })
+    }
+
+    async fn filter_banned(&self, _call: &Call, request: FilterMembersRequest) -> Result<UserIds> {
+        self.banned(ConversationId::new(request.conversation), request.users).await
+    }
+
+    async fn get_roster(&self, _call: &Call, request: ConversationRequest) -> Result<Roster> {
+        self.roster(ConversationId::new(request.conversation)).await
     }
 
     async fn filter_visible(&self, call: &Call, request: UserIds) -> Result<UserIds> {

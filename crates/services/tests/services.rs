@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use api::{Call, Caller, GroupService, MessageService, SendRequest, Token, UserService, send_result};
+use api::{Call, Caller, GroupService, MessageService, Scopes, SendRequest, Token, UserService, send_result};
 use cache::LocalCache;
 use prometheus_client::registry::Registry;
 use prost::Message as _;
@@ -18,7 +18,7 @@ use services::{
     user::{self, PasswordConfig, SecretKey},
 };
 use store::{
-    Membership, Messages, NewEntry,
+    Act, Membership, Messages, NewEntry,
     sqlite::{SqliteConfig, SqliteStore},
 };
 use tokio::time::Instant;
@@ -65,6 +65,7 @@ impl System {
         };
         let parts = user::Parts {
             store: shared.clone(),
+            webhooks: shared.clone(),
             cache: cache.clone(),
             queue: queue.clone(),
             messages: message.clone(),
@@ -130,7 +131,7 @@ fn user_id(session: &wire::Session) -> UserId {
 }
 
 fn by(session: &wire::Session) -> Call {
-    let caller = Caller { user: user_id(session), session: SessionId::new(session.id) };
+    let caller = Caller { user: user_id(session), session: SessionId::new(session.id), scopes: Scopes::ALL };
     Call { caller: Some(caller), ..nobody() }
 }
 
@@ -139,6 +140,7 @@ fn text(conversation: u64, id: EntryId, body: impl Into<String>) -> wire::Send {
         target: Some(wire::send::Target::Conversation(conversation)),
         id: id.to_string(),
         content: Some(Kind::Text(wire::Text { body: body.into() }).into()),
+        forward_of: None,
     }
 }
 
@@ -178,7 +180,7 @@ async fn sends_are_stored_and_published_in_the_order_given_and_a_wrong_one_stops
     let (alice, bob) = (system.register("alice").await, system.register("bob").await);
     let conversation = system.direct(&alice, &bob).await;
     let subscription = system.queue.open(GATEWAY).await.unwrap();
-    system.queue.bind(user_id(&bob), GATEWAY).await.unwrap();
+    system.queue.bind(user_id(&bob), GATEWAY, false).await.unwrap();
     let mut sends: Vec<_> = (1..=50).map(|i| text(conversation, EntryId::generate(), i.to_string())).collect();
     sends.insert(10, text(conversation, EntryId::generate(), ""));
     sends.insert(20, text(conversation + 1, EntryId::generate(), "not mine"));
@@ -246,8 +248,7 @@ async fn a_change_of_members_that_a_crash_left_untold_is_told_once() {
             id: EntryId::generate(),
             time_ms: 1,
             content: RawContent::from(Kind::GroupCreated(wire::GroupCreated::default())).as_bytes().clone(),
-            is_message: false,
-            membership: Some(Membership { create: true, enter, exit: Vec::new() }),
+            act: Act::Membership(Membership { create: true, enter, ..Membership::default() }),
             settles: None,
         };
         system.store.append(vec![entry]).await.unwrap()[0].as_ref().unwrap();
@@ -285,7 +286,7 @@ async fn groups_are_made_once_joined_as_their_policy_says_and_left() {
     assert_eq!((error.code(), error.message()), (ErrorCode::NotFound, "user 99 does not exist"));
 
     let id = || EntryId::generate().to_string();
-    let join = |id| wire::JoinGroup { id, group: group.id };
+    let join = |id| wire::JoinGroup { id, group: group.id, ..Default::default() };
     let leave = |id| wire::LeaveGroup { id, group: group.id };
     let refused = system.group.join_group(&by(&carol), join(id())).await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::Forbidden);
@@ -316,7 +317,7 @@ async fn groups_are_made_once_joined_as_their_policy_says_and_left() {
     assert_eq!(refused.code(), ErrorCode::NotMember);
     let told = eventually(async || {
         let told = system.personal(&carol).await;
-        told.contains(&Kind::GroupExited(wire::GroupExited { group: group.id })).then_some(told)
+        told.contains(&Kind::GroupExited(wire::GroupExited { group: group.id, removed: false })).then_some(told)
     })
     .await;
     assert!(told.contains(&Kind::GroupEntered(wire::GroupEntered { group: group.id })));
@@ -422,7 +423,7 @@ async fn a_revocation_whose_caller_goes_is_carried_out_whole() {
         outcome.err().map(|error| assert_eq!(error.code(), ErrorCode::SessionEnded))
     })
     .await;
-    let identity = api::Identity { user: None, session: lost.id };
+    let identity = api::Identity { user: None, session: lost.id, scopes: Vec::new() };
     assert_eq!(code_of(system.user.check_session(&nobody(), identity)).await, ErrorCode::SessionEnded);
     let ended = Kind::SessionEnded(wire::SessionEnded { session: lost.id });
     eventually(async || system.personal(&phone).await.contains(&ended).then_some(())).await;
@@ -474,7 +475,7 @@ async fn a_read_position_moves_forward_only_and_the_peer_hears_of_it() {
     let sends = (0..3).map(|i| text(conversation, EntryId::generate(), i.to_string())).collect();
     system.send(&alice, sends).await;
     let subscription = system.queue.open(GATEWAY).await.unwrap();
-    system.queue.bind(user_id(&alice), GATEWAY).await.unwrap();
+    system.queue.bind(user_id(&alice), GATEWAY, false).await.unwrap();
     for position in [2, 1, 9] {
         system.message.read(&by(&bob), wire::Read { conversation, position }).await.unwrap();
     }

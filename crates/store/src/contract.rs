@@ -11,21 +11,27 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod accounts;
+pub mod administration;
 pub mod appending;
 pub mod bots;
+pub mod changes;
+pub mod contacts;
 pub mod direct;
 mod follower;
 pub mod groups;
 pub mod heads;
 pub mod history;
+pub mod links;
 pub mod membership;
 mod model;
 pub mod presence;
 pub mod profiles;
 pub mod reading;
+pub mod receipts;
 pub mod reports;
 mod scene;
 pub mod sessions;
+pub mod views;
 pub mod webhooks;
 
 use crate::{Groups, LastSeen, Messages, Users, Webhooks};
@@ -98,6 +104,43 @@ macro_rules! contract_suite {
                 effects_are_told_in_order_until_settled,
                 a_group_holds_no_more_than_its_limit,
                 members_are_listed_in_pages_to_members_alone;
+            administration:
+                authority_is_looked_at_with_the_entry,
+                the_banned_do_not_enter,
+                the_muted_do_not_write,
+                everyone_is_mentioned_by_owner_and_admins,
+                the_owner_leaves_only_alone,
+                nothing_is_written_to_a_dissolved_group,
+                a_group_is_changed_by_entries_of_its_log;
+            changes:
+                only_its_sender_edits_a_message,
+                a_recall_erases_all_that_a_message_said,
+                who_recalls_is_the_sender_or_above_the_sender,
+                pins_are_set_and_removed_by_those_who_may,
+                the_changes_of_messages_are_found,
+                a_scan_tells_messages_as_they_say_now,
+                an_id_is_known_to_be_used;
+            contacts:
+                a_request_makes_friends_once_it_is_accepted,
+                what_finds_nothing_to_change_is_settled,
+                remarks_are_kept_and_contacts_listed_in_pages,
+                strangers_do_not_write_to_those_who_want_friends_only,
+                what_the_blocked_write_is_withheld,
+                the_blocked_are_not_told_of_reading,
+                a_block_holds_in_a_conversation_opened_later,
+                friends_are_visible_and_the_invisible_are_not;
+            links:
+                a_join_request_is_noted_once_until_it_is_closed,
+                links_are_made_once_and_limited,
+                a_link_is_used_no_more_often_than_it_may;
+            receipts:
+                delivered_positions_go_forward_and_along_with_reading,
+                receiving_concerns_all_of_a_small_group,
+                receipts_are_counted_for_the_sender;
+            views:
+                settings_of_a_conversation_are_its_members_own,
+                a_draft_that_is_replaced_is_erased,
+                what_a_user_deletes_is_hidden_from_that_user;
             reading:
                 read_positions_go_forward_and_not_past_the_end,
                 marks_at_once_end_at_the_furthest,

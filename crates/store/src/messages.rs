@@ -35,6 +35,7 @@ pub struct NewEntry {
 
 /// What an entry does, by kind. Whether it may is checked in the transaction that does it.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "few are under way at a time, and they are moved as vectors of entries")]
 pub enum Act {
     /// Nothing: it only tells.
     Tell,
@@ -60,7 +61,7 @@ pub enum Act {
 }
 
 /// A change of a message. The message must be one, not recalled, and visible to the sender, else
-/// [`Refused::NoSuchMessage`]. Refused to who is muted, in a dissolved group, but for recalling.
+/// [`Refused::NoSuchMessage`]. Refused where a message would be, but that who is muted may recall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// The position of the message.
@@ -103,7 +104,8 @@ pub struct Membership {
     pub ban: Vec<UserId>,
     /// Whose ban is lifted.
     pub lift: Vec<UserId>,
-    /// Members who have another role now; others are passed over.
+    /// Members who have another role now; others are passed over, but for an owner to be, who must be a member
+    /// ([`Refused::NothingThere`]): no group is left without an owner.
     pub roles: Vec<(UserId, Role)>,
     /// Members who are muted until a time (milliseconds since 1970; 0: no longer).
     pub mute: Vec<(UserId, i64)>,
@@ -128,7 +130,8 @@ pub struct ContactEvent {
     pub what: ContactAct,
 }
 
-/// What happens to a contact. Those `…ed` come from the other user, by an [`Effect`]; they are never refused.
+/// What happens to a contact; see [`contacts::step`](crate::contacts::step). Those `…ed` come from the other user, by an
+/// [`Effect`]; where they do not fit any more, they are [`Refused::Unchanged`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContactAct {
     /// The user asks, with a message. If the other has asked already, they are friends.
@@ -378,7 +381,7 @@ pub struct HeadRow {
     pub last_position: u64,
     /// The member's read position.
     pub read_position: u64,
-    /// Messages after the read position.
+    /// Messages after the read position; those that the member deleted count as read.
     pub unread: u64,
     /// DIRECT: the other's read position.
     pub peer_read_position: u64,
@@ -531,6 +534,9 @@ pub trait Messages: Send + Sync + 'static {
 
     /// How many members there are.
     async fn member_count(&self, conversation: ConversationId) -> Result<u64>;
+
+    /// A group's owner and admins, by ascending id, at most `limit`.
+    async fn administrators(&self, conversation: ConversationId, limit: u32) -> Result<Vec<UserId>>;
 
     /// Who is banned, by ascending id after `after`.
     async fn bans(&self, conversation: ConversationId, after: UserId, limit: u32) -> Result<Vec<UserId>>;

@@ -353,8 +353,9 @@ mod tests {
 
     #[test]
     fn changes_name_a_message_and_say_what_is_allowed() {
-        let edit =
-            |position, content: Content| parse(Kind::Edit(wire::Edit { position, content: Some(content.into()) }));
+        let edit = |position, content: Content| {
+            parse(Kind::Edit(wire::Edit { position, content: Some(Box::new(content.into())) }))
+        };
         let new = || Content { kind: Some(text("new")), ..Content::default() };
         let Act::Change(change) = edit(3, new()).unwrap().act else { panic!("a change") };
         assert_eq!(change, Change { target: 3, kind: ChangeKind::Edit { not_before_ms: 5 } });

@@ -82,14 +82,10 @@ impl Service {
         let counts = self.store.receipts(user, conversation, place).await?.ok_or_else(|| {
             Error::new(ErrorCode::Forbidden, "receipts are for the sender of the message at this position")
         })?;
-        // To whom the reader has blocked, positions do not move; where there is one reader, the counts tell.
-        let cap = |counted: u64, at: u64| {
-            if counts.members == 1 && counted == 0 { at.min(place - 1) } else { at }
-        };
         let receipt = |row: MemberRow| wire::Receipt {
             user: Some(wire::UserInfo { id: row.user.get(), ..Default::default() }),
-            delivered_position: cap(counts.delivered, row.delivered_position),
-            read_position: cap(counts.read, row.read_position),
+            delivered_position: row.delivered_position,
+            read_position: row.read_position,
         };
         Ok(wire::Receipts {
             members: counts.members,

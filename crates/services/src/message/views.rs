@@ -1,6 +1,6 @@
 //! Reading: pages of logs, the conversations that moved, members.
 
-use api::{Call, UserIds};
+use api::{Call, Roster, UserIds};
 use protocol::{
     ConversationId, Error, Result, UserId, limits,
     wire::{self, Entry, ErrorCode, Role},
@@ -8,6 +8,9 @@ use protocol::{
 use store::{ContactRow, ENTRY_BYTES, Headed, MemberPage, MemberRow, Page, PageRequest, Revision};
 
 use super::Service;
+
+/// Users in one question who is banned: each is looked up.
+const FILTER_BANNED_MAX: usize = 16;
 
 impl Service {
     pub(super) async fn history_page(&self, user: UserId, request: wire::History) -> Result<wire::HistoryPage> {
@@ -67,6 +70,27 @@ impl Service {
         }
         let bans = self.store.bans(conversation, UserId::new(request.after), limit).await?;
         Ok(UserIds { ids: bans.into_iter().map(UserId::get).collect() })
+    }
+
+    /// Those of these users who are banned.
+    pub(super) async fn banned(&self, conversation: ConversationId, users: Vec<u64>) -> Result<UserIds> {
+        if users.len() > FILTER_BANNED_MAX {
+            return Err(Error::limit("users", users.len(), FILTER_BANNED_MAX));
+        }
+        let mut ids = Vec::new();
+        for user in users {
+            let next = self.store.bans(conversation, UserId::new(user.saturating_sub(1)), 1).await?;
+            ids.extend(next.into_iter().map(UserId::get).filter(|banned| *banned == user));
+        }
+        Ok(UserIds { ids })
+    }
+
+    pub(super) async fn roster(&self, conversation: ConversationId) -> Result<Roster> {
+        let members = self.store.member_count(conversation).await?;
+        // And the owner.
+        let limit = u32::try_from(limits::ADMINS_MAX).unwrap_or(u32::MAX).saturating_add(1);
+        let administrators = self.store.administrators(conversation, limit).await?;
+        Ok(Roster { members, administrators: administrators.into_iter().map(UserId::get).collect() })
     }
 
     pub(super) async fn contacts(&self, user: UserId, request: wire::ListContacts) -> Result<wire::Contacts> {

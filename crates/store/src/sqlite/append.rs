@@ -187,7 +187,8 @@ impl Writer<'_> {
             position: position.cast_unsigned(),
             time_ms,
             duplicate: true,
-            content: matches!(entry.act, Act::Contact(_)).then_some(content),
+            // What was erased is not told again.
+            content: (content != entry.content).then_some(content),
             withheld,
             ..appended(entry, log)
         })))

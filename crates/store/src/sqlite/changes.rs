@@ -155,8 +155,8 @@ pub(super) fn read(
     targets.sort_unstable();
     targets.dedup();
     let mut find = connection.prepare_cached(&format!(
-        "SELECT {ENTRY_COLUMNS} FROM entries WHERE conversation = ?1 AND target = ?2 AND position > ?3
-         ORDER BY revision LIMIT ?4"
+        "SELECT {ENTRY_COLUMNS} FROM entries INDEXED BY entries_by_target
+         WHERE conversation = ?1 AND target = ?2 AND position > ?3 ORDER BY revision LIMIT ?4"
     ))?;
     let mut entries = Vec::new();
     for target in targets {
@@ -173,7 +173,7 @@ pub(super) fn read(
 /// The messages that are pinned, those pinned last first.
 pub(super) fn pins(connection: &Connection, sight: &Sight<'_>, limit: u32) -> rusqlite::Result<Vec<Entry>> {
     let mut pinned = connection.prepare_cached(
-        "SELECT target FROM pins JOIN entries USING (conversation, position)
+        "SELECT pins.target FROM pins JOIN entries USING (conversation, position)
          WHERE conversation = ?1 AND (NOT withheld OR sender = ?2) ORDER BY position DESC LIMIT ?3",
     )?;
     let mut message = connection
@@ -195,7 +195,7 @@ pub(super) fn last_edit(
 ) -> rusqlite::Result<Option<protocol::RawContent>> {
     let content: Option<Vec<u8>> = connection
         .prepare_cached(
-            "SELECT content FROM entries
+            "SELECT content FROM entries INDEXED BY entries_by_target
              WHERE conversation = ?1 AND target = ?2 AND kind = ?3 AND (NOT withheld OR sender = ?4)
              ORDER BY revision DESC LIMIT 1",
         )?

@@ -163,11 +163,12 @@ fn mentions(connection: &Connection, user: i64, conversation: i64, from: i64) ->
         .query_row([conversation, user, from, column(EVERYONE)], |row| convert::number(row, 0))
 }
 
-/// How many of the messages that count as unread after a position the user has deleted one by one.
+/// How many of the messages that count as unread after a position the user has deleted one by one. A cross join goes from
+/// the few that were deleted to the entries.
 fn deleted_messages(connection: &Connection, user: i64, conversation: i64, from: i64) -> rusqlite::Result<u64> {
     connection
         .prepare_cached(
-            "SELECT count(*) FROM deleted_entries JOIN entries USING (conversation, position)
+            "SELECT count(*) FROM deleted_entries CROSS JOIN entries USING (conversation, position)
              WHERE user = ?1 AND conversation = ?2 AND position > ?3 AND kind BETWEEN 1 AND ?4 AND NOT withheld",
         )?
         .query_row([user, conversation, from, i64::from(kinds::RECALLED)], |row| convert::number(row, 0))

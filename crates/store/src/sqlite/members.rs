@@ -89,15 +89,15 @@ pub(super) fn page(
     let conversation = column(conversation.get());
     let total = connection
         .prepare_cached(if admins {
-            "SELECT count(*) FROM members WHERE conversation = ?1 AND role > 0"
+            "SELECT count(*) FROM members INDEXED BY members_with_role WHERE conversation = ?1 AND role > 0"
         } else {
             "SELECT members FROM conversations WHERE id = ?1"
         })?
         .query_row([conversation], |row| convert::number(row, 0))?;
-    let role = if admins { "AND role > 0" } else { "" };
+    let (index, role) = if admins { ("INDEXED BY members_with_role", "AND role > 0") } else { ("", "") };
     let members = connection
         .prepare_cached(&format!(
-            "SELECT {COLUMNS}, blocked_at FROM members
+            "SELECT {COLUMNS}, blocked_at FROM members {index}
              WHERE conversation = ?1 AND user > ?2 {role} ORDER BY user LIMIT ?3"
         ))?
         .query_map(params![conversation, bound(after.get()), limit], |row| {
@@ -142,6 +142,17 @@ pub(super) fn count(connection: &Connection, conversation: ConversationId) -> ru
         .query_row([column(conversation.get())], |row| convert::number(row, 0))
         .optional()?;
     Ok(members.unwrap_or(0))
+}
+
+pub(super) fn administrators(
+    connection: &Connection,
+    conversation: ConversationId,
+    limit: u32,
+) -> rusqlite::Result<Vec<UserId>> {
+    connection
+        .prepare_cached("SELECT user FROM members WHERE conversation = ?1 AND role > 0 ORDER BY user LIMIT ?2")?
+        .query_map(params![column(conversation.get()), limit], |row| convert::user(row, 0))?
+        .collect()
 }
 
 pub(super) fn bans(

@@ -128,6 +128,11 @@ impl Writer<'_> {
                 return Ok(Err(Refused::RoleTooLow));
             }
         }
+        for &(user, role) in &membership.roles {
+            if role == Role::Owner && self.member(conversation, column(user.get()))?.is_none() {
+                return Ok(Err(Refused::NothingThere));
+            }
+        }
         // A group that is only made now has no bans.
         if log.last_position > 0 {
             let mut ban = self.prepared("SELECT 1 FROM bans WHERE conversation = ?1 AND user = ?2")?;

@@ -130,6 +130,10 @@ impl Messages for SqliteStore {
         self.read(move |connection| members::count(connection, conversation)).await
     }
 
+    async fn administrators(&self, conversation: ConversationId, limit: u32) -> Result<Vec<UserId>> {
+        self.read(move |connection| members::administrators(connection, conversation, limit)).await
+    }
+
     async fn bans(&self, conversation: ConversationId, after: UserId, limit: u32) -> Result<Vec<UserId>> {
         self.read(move |connection| members::bans(connection, conversation, after, limit)).await
     }

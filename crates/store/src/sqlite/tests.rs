@@ -11,8 +11,8 @@ use tokio::task::{JoinHandle, JoinSet, yield_now};
 
 use super::*;
 use crate::{
-    Act, Appended, Headed, LastSeen, Membership, Messages, NewAccount, NewEntry, NewSession, PageRequest, ReadMark,
-    Refused, Revision, Users,
+    Act, Appended, ContactAct, ContactEvent, Headed, LastSeen, Membership, Messages, NewAccount, NewEntry, NewSession,
+    PageRequest, ReadMark, Refused, Revision, Users,
 };
 
 const ALICE: UserId = UserId::new(1);
@@ -332,6 +332,30 @@ async fn a_command_that_fails_leaves_no_trace_and_takes_no_other_with_it() {
     assert_eq!((heads[0].revision, heads[0].unread, heads[0].peer_read_position), (revision, 2, 3));
     let made = append(&store, making()).await.unwrap();
     assert_eq!((made.position, made.entered), (1, vec![ALICE]));
+}
+
+/// What users are to each other is remembered as the logs are, and forgotten with a transaction that fails.
+#[tokio::test]
+async fn a_block_that_was_rolled_back_withholds_nothing() {
+    let dir = TempDir::new().unwrap();
+    let store = alice_and_bob(SqliteConfig::new(dir.path())).await;
+    let act = Act::Contact(ContactEvent { peer: ALICE, what: ContactAct::Block(true) });
+    let block = NewEntry { conversation: BOB.personal_log(), act, ..message(BOB, "") };
+    let failing = {
+        let block = block.clone();
+        store.write(move |writer| {
+            assert!(writer.append(&[block.clone(), message(ALICE, "never")])?[1].as_ref().unwrap().withheld);
+            writer.connection.execute("INSERT INTO users SELECT * FROM users", [])
+        })
+    };
+    assert!(matches!(failing.await, Err(Error::NotStored(_))));
+    assert!(!append(&store, message(ALICE, "seen")).await.unwrap().withheld);
+    assert!(store.contacts(BOB, UserId::new(0), 10).await.unwrap().is_empty());
+    assert!(!append(&store, block).await.unwrap().duplicate);
+    assert!(append(&store, message(ALICE, "unseen")).await.unwrap().withheld);
+    store.close().await;
+    let store = open(dir.path());
+    assert!(append(&store, message(ALICE, "unseen")).await.unwrap().withheld);
 }
 
 /// The outcome tells honestly that nothing was stored.
