@@ -58,20 +58,18 @@ impl Receiver {
 pub struct Owner {
     pub client: Client,
     pub bot: UserId,
-    pub token: String,
 }
 
 impl Owner {
     pub async fn start(server: &Server) -> Self {
         let session = client::register(server, "alice", "password", "test").await.unwrap();
-        let token = session.access_token.clone();
         let options =
             Options { catch_up: false, ..Options::new(server.clone(), Arc::new(MemoryProfile::new(session))) };
         let (client, _) = Client::start(options).unwrap();
         let request =
             wire::CreateBot { id: EntryId::generate().to_string(), name: "robot".into(), display_name: String::new() };
         let Answer::Bot(bot) = client.request(Request::CreateBot(request)).await.unwrap() else { panic!("no bot") };
-        Self { client, bot: UserId::new(bot.user.unwrap().id), token }
+        Self { client, bot: UserId::new(bot.user.unwrap().id) }
     }
 
     pub async fn webhook(&self, url: &str) -> wire::Webhook {
