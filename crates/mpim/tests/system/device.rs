@@ -13,7 +13,7 @@ use tokio::{sync::watch, task::JoinHandle};
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// An entry as a device saw it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
     pub position: u64,
     pub id: EntryId,

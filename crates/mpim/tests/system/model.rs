@@ -126,7 +126,7 @@ impl Model {
         let position = log.append(user, id, None);
         log.members.remove(&user);
         log.left.insert(user, position);
-        let exited = Kind::GroupExited(wire::GroupExited { group: group.get() });
+        let exited = Kind::GroupExited(wire::GroupExited { group: group.get(), removed: false });
         self.affairs.entry(user).or_default().push(exited);
     }
 }

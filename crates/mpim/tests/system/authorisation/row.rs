@@ -79,7 +79,7 @@ fn conversations(cell: &Cell<'_>) -> Vec<Request> {
         Request::OpenDirect(wire::OpenDirect { peer: Some(wire::open_direct::Peer::User(target)) }),
         Request::Send(text(conversation, "to the group")),
         Request::Send(text(cell.direct, "to one")),
-        change(Kind::Edit(wire::Edit { position: cell.own, content: Some(edited.into()) })),
+        change(Kind::Edit(wire::Edit { position: cell.own, content: Some(Box::new(edited.into())) })),
         change(Kind::Recall(wire::Recall { position: cell.foreign })),
         change(Kind::Reaction(wire::Reaction { position: cell.foreign, reaction: "👍".into(), removed: false })),
         change(Kind::Pin(wire::Pin { position: cell.foreign, removed: false })),
