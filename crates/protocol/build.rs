@@ -42,5 +42,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     // For whoever describes the protocol: in JSON schemas, in a page for people.
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), public.encode_to_vec())?;
+    let requests: Vec<&str> = public
+        .file
+        .iter()
+        .flat_map(|file| &file.message_type)
+        .filter(|message| message.name() == "ClientFrame")
+        .flat_map(|frame| &frame.field)
+        .filter(|field| field.oneof_index.is_some())
+        .map(|field| field.name())
+        .collect();
+    fs::write(out.join("requests.rs"), format!("&{requests:?}"))?;
     Ok(())
 }

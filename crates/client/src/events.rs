@@ -35,7 +35,8 @@ pub enum Event {
         /// The entry.
         entry: wire::Entry,
     },
-    /// The user, or the other member of a direct conversation, has read up to a position.
+    /// The user, or the other member of a direct conversation, has read up to a position. Also of members of small groups,
+    /// best effort and perhaps repeated.
     ReadMoved {
         /// Where.
         conversation: ConversationId,

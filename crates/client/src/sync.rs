@@ -209,6 +209,11 @@ impl Engine {
     pub(crate) fn on_read_moved(&mut self, id: ConversationId, user: UserId, position: u64) {
         let own = user == self.user;
         let log = self.logs.entry(id).or_default();
+        if !own && log.kind == wire::ConversationKind::Group {
+            // One number cannot tell how far each member has read; what is kept is told by requests.
+            self.outputs.push(Output::ReadMoved { conversation: id, user, position });
+            return;
+        }
         let known = if own { &mut log.read } else { &mut log.peer_read };
         if position > *known {
             *known = position;

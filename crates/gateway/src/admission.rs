@@ -134,8 +134,8 @@ pub(crate) fn allowed(caller: Caller, row: &Row) -> Result<()> {
         )),
         Access::Session if caller.scopes.are_all() => Ok(()),
         Access::Session => Err(Error::new(
-            ErrorCode::Forbidden,
-            format!("{}: no API key may do this: it needs a log-in with the password", row.name),
+            ErrorCode::ScopeMissing,
+            format!("{}: no scope of an API key allows this: it needs a log-in with the password", row.name),
         )),
     }
 }
@@ -191,7 +191,7 @@ mod tests {
             allowed(caller(&[]), row).unwrap();
             let every = [1, 2, 3, 4, 5];
             let refused = allowed(caller(&every), row).err().map(|error| error.code());
-            assert_eq!(refused, (row.access == Access::Session).then_some(ErrorCode::Forbidden), "{}", row.name);
+            assert_eq!(refused, (row.access == Access::Session).then_some(ErrorCode::ScopeMissing), "{}", row.name);
             let Access::Scope(needed) = row.access else { continue };
             for scope in [Scope::Read, Scope::Write, Scope::Groups, Scope::Contacts, Scope::Profile] {
                 match allowed(caller(&[scope.into()]), row) {

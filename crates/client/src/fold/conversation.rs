@@ -131,6 +131,23 @@ impl ConversationView {
         self.deleted_up_to = self.deleted_up_to.max(up_to);
     }
 
+    /// How many entries are here.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// There is no entry here.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Forgets the entries before a position, for who has seen enough of them. What they told of the group stays.
+    pub fn forget_before(&mut self, position: u64) {
+        self.entries = self.entries.split_off(&position);
+        self.marks = self.marks.split_off(&position);
+        self.deleted = self.deleted.split_off(&position);
+    }
+
     /// The position of the first entry here; `None` if there is none.
     pub fn first(&self) -> Option<u64> {
         self.entries.keys().next().copied()

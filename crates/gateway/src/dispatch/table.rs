@@ -235,7 +235,7 @@ table! {
         DeleteIncomingWebhook "delete_incoming_webhook" -> Done: Session, Writes, Bots;
     }
     Reports {
-        Report "report" -> Done: Session, Writes, Reports;
+        Report "report" -> Done: WRITE, Writes, Reports;
     }
 }
 
@@ -249,6 +249,7 @@ mod tests {
     fn names_are_those_of_the_protocol_and_each_stands_for_one_request() {
         let names: HashSet<_> = ROWS.iter().map(|row| row.name).collect();
         assert_eq!(names.len(), ROWS.len());
+        assert_eq!(names, protocol::request_names().collect());
         for row in ROWS {
             let json = format!(r#"{{"{}": {{}}}}"#, row.name);
             let frame: protocol::wire::ClientFrame = serde_json::from_str(&json).unwrap();

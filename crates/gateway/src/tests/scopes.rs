@@ -51,8 +51,8 @@ async fn a_key_without_the_scope_is_refused_on_a_socket_and_told_which() {
         missing("create_group", "GROUPS")
     );
     let (code, message) = refusal(writer.ask(Request::ListBots(ListBots {})).await).unwrap();
-    assert_eq!(code, ErrorCode::Forbidden);
-    assert!(message.contains("no API key"), "{message}");
+    assert_eq!(code, ErrorCode::ScopeMissing);
+    assert!(message.contains("a log-in with the password"), "{message}");
     let mut reader = with_key(&bed, "READ,GROUPS").await;
     assert_eq!(refusal(reader.ask(send(77, "no")).await), missing("send", "WRITE"));
     assert_eq!(refusal(reader.ask(history()).await), None);

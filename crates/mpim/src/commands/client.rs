@@ -2,6 +2,7 @@
 
 mod account;
 mod bot;
+mod chat;
 mod connection;
 mod entries;
 mod friend;
@@ -20,8 +21,9 @@ use std::{io, path::PathBuf};
 use clap::{Args, Subcommand};
 
 use connection::Place;
-use print::Printer;
+pub(super) use print::Printer;
 pub use print::harmless;
+pub(super) use print::{local_time, rfc3339};
 
 /// Chat from a terminal or a script.
 ///
@@ -83,6 +85,8 @@ enum Command {
         override_usage = "mpim client send [OPTIONS] <NAME> <TEXT>\n       mpim client send [OPTIONS] --group <ID> <TEXT>"
     )]
     Send(send::SendArgs),
+    /// Chat on the whole screen of a terminal; F1 tells the keys.
+    Chat(chat::ChatArgs),
     /// Friends, requests, remarks, blocks.
     #[command(subcommand)]
     Friend(friend::FriendCommand),
@@ -212,6 +216,7 @@ pub async fn run(args: ClientArgs) -> anyhow::Result<()> {
         Command::Passwd(args) => account::change_password(&place, printer, args).await,
         Command::Group(command) => group::run(&place, printer, command).await,
         Command::Send(args) => send::run(&place, printer, args).await,
+        Command::Chat(args) => chat::run(&place, args).await,
         Command::Friend(command) => friend::run(&place, printer, command).await,
         Command::Edit(args) => message::edit(&place, printer, args).await,
         Command::Recall(args) => message::recall(&place, printer, args).await,

@@ -53,7 +53,8 @@ impl Writer<'_> {
                     Act::Settings(settings) => self.append_settings(entry, *settings),
                     Act::Conversation(conversation, act) => self.append_view(entry, *conversation, act),
                 }?;
-                if let (Some(effect), Ok(_) | Err(Refused::Unchanged)) = (entry.settles, &outcome) {
+                // Where there is no log any more, there is nobody to tell.
+                if let (Some(effect), Ok(_) | Err(Refused::Unchanged | Refused::NotMember)) = (entry.settles, &outcome) {
                     self.settle(effect)?;
                 }
                 Ok(outcome)

@@ -27,7 +27,11 @@ fn accounts(cell: &Cell<'_>) -> Vec<Request> {
     let fresh = format!("n{}", EntryId::generate().to_string().replace('-', "").split_off(8));
     vec![
         Request::Register(wire::Register { name: fresh, password: PASSWORD.into(), device: String::new() }),
-        Request::LogIn(wire::LogIn { name: scene.writer.name.clone(), password: PASSWORD.into(), device: String::new() }),
+        Request::LogIn(wire::LogIn {
+            name: scene.writer.name.clone(),
+            password: PASSWORD.into(),
+            device: String::new(),
+        }),
         Request::Refresh(wire::Refresh { refresh_token: "no such token".into(), id: id() }),
         Request::Connect(wire::Connect::default()),
         Request::Ping(wire::Ping {}),
@@ -69,9 +73,7 @@ fn accounts(cell: &Cell<'_>) -> Vec<Request> {
 fn conversations(cell: &Cell<'_>) -> Vec<Request> {
     let (conversation, id) = (cell.group, new_id);
     let target = cell.scene.account(Actor::Target).id;
-    let change = |kind: Kind| {
-        Request::Send(wire::Send { content: Some(kind.into()), ..text(conversation, "") })
-    };
+    let change = |kind: Kind| Request::Send(wire::Send { content: Some(kind.into()), ..text(conversation, "") });
     let edited = Kind::Text(wire::Text { body: "other words".into() });
     vec![
         Request::OpenDirect(wire::OpenDirect { peer: Some(wire::open_direct::Peer::User(target)) }),
