@@ -54,7 +54,8 @@ impl Writer<'_> {
                     Act::Conversation(conversation, act) => self.append_view(entry, *conversation, act),
                 }?;
                 // Where there is no log any more, there is nobody to tell.
-                if let (Some(effect), Ok(_) | Err(Refused::Unchanged | Refused::NotMember)) = (entry.settles, &outcome) {
+                if let (Some(effect), Ok(_) | Err(Refused::Unchanged | Refused::NotMember)) = (entry.settles, &outcome)
+                {
                     self.settle(effect)?;
                 }
                 Ok(outcome)
