@@ -29,7 +29,8 @@ pub struct NewEntry {
     pub content: Bytes,
     /// What it does beside being there, in the same transaction.
     pub act: Act,
-    /// The effect that this entry carries out: removed in the same transaction, also if nothing had to be appended.
+    /// The effect that this entry carries out: removed in the same transaction, also if nothing had to be appended, or the
+    /// user it was for is gone ([`Refused::NotMember`]).
     pub settles: Option<Revision>,
 }
 

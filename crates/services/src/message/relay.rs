@@ -8,6 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use api::Call;
+use protocol::wire::ErrorCode;
 use store::{Act, Effect, Messages, NewEntry};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,11 @@ async fn tell(store: &dyn Messages, appender: &Appender) -> protocol::Result<usi
     let call = Call { caller: None, origin: None, address: None, deadline: Instant::now() + TIMEOUT };
     // In one transaction: told all or not at all, so always in their order.
     for result in appender.append(&call, effects.into_iter().map(entry).collect()).await {
-        result?;
+        match result {
+            // The user is gone, and so is the effect.
+            Err(error) if error.code() == ErrorCode::NotMember => {}
+            result => drop(result?),
+        }
     }
     Ok(told)
 }

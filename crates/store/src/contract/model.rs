@@ -3,16 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
-    ConversationId, UserId,
-    wire::{ConversationKind, Role},
+    ConversationId, RawContent, UserId,
+    wire::{BlockChanged, ConversationKind, Role, content},
 };
 
 use super::{
     follower::Follower,
     scene::{Random, Scene, message, text},
 };
-use crate::{Act, Appended, Audience, Membership, Moved, NewEntry, ReadMark, Refused, Revision};
+use crate::{
+    Act, Appended, Audience, ContactAct, ContactEvent, Membership, Moved, NewEntry, ReadMark, Refused, Revision,
+    content_kind,
+};
 
+const HIDDEN: u32 = 91;
 const USERS: usize = 5;
 const STEPS: usize = 250;
 
@@ -21,12 +25,18 @@ struct Log {
     kind: ConversationKind,
     entries: Vec<NewEntry>,
     read: BTreeMap<UserId, u64>,
+    /// The positions of entries that the other never sees.
+    withheld: BTreeSet<u64>,
+    /// The log's end when a member blocked the other.
+    blocked_at: BTreeMap<UserId, u64>,
 }
 
 #[derive(Default)]
 struct Model {
     logs: BTreeMap<ConversationId, Log>,
     direct: BTreeMap<(UserId, UserId), ConversationId>,
+    /// Whoever blocks, and whom.
+    blocks: BTreeSet<(UserId, UserId)>,
 }
 
 /// One random history; the seed is in every failure.
@@ -37,7 +47,7 @@ pub(super) async fn run(scene: &Scene, seed: u64) {
     for n in 0..USERS {
         let user = scene.user(&format!("model-{seed}-{n}")).await;
         let read = BTreeMap::from([(user, 0)]);
-        model.logs.insert(user.personal_log(), Log { kind: ConversationKind::Personal, entries: vec![], read });
+        model.logs.insert(user.personal_log(), Log::new(ConversationKind::Personal, read));
         users.push(user);
     }
     let mut followers: Vec<Follower> = users.iter().map(|&user| Follower::new(user)).collect();
@@ -68,7 +78,12 @@ async fn open(scene: &Scene, model: &mut Model, random: &mut Random, users: &[Us
     let expected = *model.direct.entry((a.min(b), a.max(b))).or_insert(opened);
     assert_eq!(opened, expected, "{context}");
     let read = BTreeMap::from([(a, 0), (b, 0)]);
-    model.logs.entry(opened).or_insert(Log { kind: ConversationKind::Direct, entries: vec![], read });
+    let log = model.logs.entry(opened).or_insert(Log::new(ConversationKind::Direct, read));
+    for (one, other) in [(a, b), (b, a)] {
+        if model.blocks.contains(&(one, other)) {
+            log.blocked_at.entry(one).or_insert(0);
+        }
+    }
 }
 
 async fn mark(scene: &Scene, model: &mut Model, random: &mut Random, users: &[UserId], context: &str) {
@@ -113,7 +128,12 @@ fn entry(scene: &Scene, model: &Model, random: &mut Random, users: &[UserId]) ->
                 _ => NewEntry { time_ms: 7, ..before.clone() },
             };
         }
-        1 => entry.act = Act::Tell,
+        1 if random.one_in(2) => entry.act = Act::Tell,
+        1 => {
+            entry.conversation = sender.personal_log();
+            entry.act =
+                Act::Contact(ContactEvent { peer: random.pick(users), what: ContactAct::Block(random.one_in(2)) });
+        }
         2 | 3 => {
             let some = |random: &mut Random| -> Vec<UserId> {
                 let count = random.below(3);
@@ -143,14 +163,23 @@ async fn compare(scene: &Scene, model: &Model, user: UserId, context: &str) {
         let log = &model.logs[&head.conversation];
         let read = log.read[&user];
         let peer = log.peer(user);
+        let peer_read = peer.map_or(0, |peer| log.read[&peer].min(log.end_for_the_other_of(peer)));
         assert_eq!((head.kind, head.peer), (log.kind, peer), "{context}");
         assert_eq!((head.last_position, head.read_position), (log.entries.len() as u64, read), "{context}");
-        assert_eq!(head.peer_read_position, peer.map_or(0, |peer| log.read[&peer]), "{context}");
-        let unread = log.entries.iter().skip(usize::try_from(read).unwrap()).filter(|entry| is_message(entry)).count();
+        assert_eq!(head.peer_read_position, peer_read, "{context}");
+        let counts = |(position, entry): &(u64, &NewEntry)| {
+            *position > read && matches!(entry.act, Act::Message { .. }) && !log.withheld.contains(position)
+        };
+        let unread = (1..).zip(&log.entries).filter(counts).count();
         assert_eq!(head.unread, unread as u64, "{context}");
         let last = log.entries.len().saturating_sub(2);
         let ids: Vec<String> = log.entries[last..].iter().map(|entry| entry.id.to_string()).collect();
         assert_eq!(head.entries.iter().map(|entry| entry.id.clone()).collect::<Vec<_>>(), ids, "{context}");
+        for entry in &head.entries {
+            let hidden = content_kind(entry.content.as_ref().unwrap().as_bytes()) == HIDDEN;
+            let withheld = log.withheld.contains(&entry.position) && entry.sender != user.get();
+            assert_eq!(hidden, withheld, "{context}: {}", entry.position);
+        }
     }
     let shown: BTreeSet<ConversationId> = model
         .logs
@@ -162,11 +191,16 @@ async fn compare(scene: &Scene, model: &Model, user: UserId, context: &str) {
     assert_eq!(seen, shown, "{context}: conversations of {user}");
 }
 
-fn is_message(entry: &NewEntry) -> bool {
-    matches!(entry.act, Act::Message { .. })
-}
-
 impl Log {
+    fn new(kind: ConversationKind, read: BTreeMap<UserId, u64>) -> Self {
+        Self { kind, entries: vec![], read, withheld: BTreeSet::new(), blocked_at: BTreeMap::new() }
+    }
+
+    /// How much of a member's reading the other is told of.
+    fn end_for_the_other_of(&self, member: UserId) -> u64 {
+        self.blocked_at.get(&member).copied().unwrap_or(u64::MAX)
+    }
+
     fn peer(&self, user: UserId) -> Option<UserId> {
         (self.kind == ConversationKind::Direct)
             .then(|| self.read.keys().copied().find(|other| *other != user).unwrap_or(user))
@@ -177,6 +211,7 @@ impl Model {
     fn mark(&mut self, mark: &ReadMark) -> Option<Moved> {
         let log = self.logs.get_mut(&mark.conversation)?;
         let position = mark.position.min(log.entries.len() as u64);
+        let peer = log.peer(mark.user);
         let read = log.read.get_mut(&mark.user)?;
         if position <= *read {
             return None;
@@ -184,6 +219,9 @@ impl Model {
         *read = position;
         let audience = match log.kind {
             ConversationKind::Group => Audience::Group(mark.conversation.group()),
+            ConversationKind::Direct if peer.is_some_and(|peer| self.blocks.contains(&(mark.user, peer))) => {
+                Audience::Users(vec![mark.user])
+            }
             _ => Audience::Users(log.read.keys().copied().collect()),
         };
         Some(Moved { position, audience })
@@ -200,8 +238,7 @@ impl Model {
         let moves = membership.is_some();
         let membership = membership.unwrap_or_default();
         if membership.create && !self.logs.contains_key(&entry.conversation) {
-            let log = Log { kind: ConversationKind::Group, entries: vec![], read: BTreeMap::new() };
-            self.logs.insert(entry.conversation, log);
+            self.logs.insert(entry.conversation, Log::new(ConversationKind::Group, BTreeMap::new()));
         }
         let log = self.logs.get_mut(&entry.conversation).ok_or(Refused::NotMember)?;
         let exits = |user: &UserId| membership.exit.contains(user);
@@ -218,6 +255,26 @@ impl Model {
             }
             return Err(Refused::NotMember);
         }
+        let peer = log.peer(entry.sender).filter(|peer| *peer != entry.sender);
+        let is_message = matches!(entry.act, Act::Message { .. });
+        let mut withheld = false;
+        if let (Some(peer), true) = (peer, is_message) {
+            if self.blocks.contains(&(entry.sender, peer)) {
+                return Err(Refused::Blocking);
+            }
+            withheld = self.blocks.contains(&(peer, entry.sender));
+        }
+        if let Act::Contact(event) = &entry.act {
+            if log.kind != ConversationKind::Personal {
+                return Err(Refused::NotMember);
+            }
+            let block = (entry.sender, event.peer);
+            if self.blocks.contains(&block) == (event.what == ContactAct::Block(true)) {
+                return Err(Refused::Unchanged);
+            }
+            self.block(block);
+        }
+        let log = self.logs.get_mut(&entry.conversation).expect("it was there a moment ago");
         let mut exited: Vec<UserId> = Vec::new();
         for user in &membership.exit {
             if log.read.contains_key(user) && !exited.contains(user) {
@@ -228,9 +285,23 @@ impl Model {
         log.read.insert(entry.sender, position);
         log.read.extend(entered.iter().map(|user| (*user, position)));
         log.read.retain(|user, _| !exited.contains(user));
-        let (conversation, time_ms) = (entry.conversation, entry.time_ms);
+        if withheld {
+            log.withheld.insert(position);
+        }
+        let conversation = entry.conversation;
         log.entries.push(entry);
-        Ok(self.appended(conversation, position, time_ms, entered, exited))
+        Ok(Appended { entered, exited, ..self.appended(conversation, position) })
+    }
+
+    /// Blocks, or no longer.
+    fn block(&mut self, (user, peer): (UserId, UserId)) {
+        let blocks = self.blocks.insert((user, peer)) || !self.blocks.remove(&(user, peer));
+        let direct = self.direct.get(&(user.min(peer), user.max(peer)));
+        if let Some(log) = direct.and_then(|direct| self.logs.get_mut(direct)) {
+            let end = log.entries.len() as u64;
+            log.blocked_at.retain(|other, _| *other != user);
+            log.blocked_at.extend(blocks.then_some((user, end)));
+        }
     }
 
     fn duplicate(&self, entry: &NewEntry) -> Option<Result<Appended, Refused>> {
@@ -239,36 +310,42 @@ impl Model {
             let index = log.entries.iter().position(same)?;
             Some((*id, index as u64 + 1, &log.entries[index]))
         })?;
-        if conversation != entry.conversation || former.content != entry.content {
+        // What a contact's entry says is not what it was appended with.
+        let same = match (&former.act, &entry.act) {
+            (Act::Contact(_), Act::Contact(_)) => true,
+            _ => former.content == entry.content,
+        };
+        if conversation != entry.conversation || !same {
             return Some(Err(Refused::IdReused));
         }
-        let appended = self.appended(conversation, position, former.time_ms, vec![], vec![]);
-        Some(Ok(Appended { duplicate: true, ..appended }))
+        Some(Ok(Appended { duplicate: true, ..self.appended(conversation, position) }))
     }
 
-    fn appended(
-        &self,
-        conversation: ConversationId,
-        position: u64,
-        time_ms: i64,
-        entered: Vec<UserId>,
-        exited: Vec<UserId>,
-    ) -> Appended {
+    /// The outcome of the entry at a position that moved nobody.
+    fn appended(&self, conversation: ConversationId, position: u64) -> Appended {
         let log = &self.logs[&conversation];
+        let entry = &log.entries[usize::try_from(position - 1).unwrap()];
+        let content = match &entry.act {
+            Act::Contact(ContactEvent { peer, what }) => {
+                let change = BlockChanged { user: peer.get(), blocked: *what == ContactAct::Block(true) };
+                Some(RawContent::from(content::Kind::BlockChanged(change)).as_bytes().clone())
+            }
+            _ => None,
+        };
         let audience = match log.kind {
             ConversationKind::Group => Audience::Group(conversation.group()),
             _ => Audience::Users(log.read.keys().copied().collect()),
         };
         Appended {
             position,
-            time_ms,
+            time_ms: entry.time_ms,
             duplicate: false,
             kind: log.kind,
             audience,
-            entered,
-            exited,
-            content: None,
-            withheld: false,
+            entered: vec![],
+            exited: vec![],
+            content,
+            withheld: log.withheld.contains(&position),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     append::EVERYONE,
     convert::{self, bound, column},
     pages,
-    views::{self, Sight},
+    views::Sight,
     writer::NEWEST_REVISION,
 };
 use crate::{HeadRow, Revision, kinds};
@@ -101,8 +101,7 @@ fn head(
         .query_row([conversation], |row| Ok((convert::number(row, 0)?, convert::number(row, 1)?)))
         .optional()?
         .unwrap_or((0, 0));
-    let sight = Sight::of(connection, user, conversation)?;
-    let own = views::own(connection, user, conversation)?;
+    let (sight, own) = Sight::with_view(connection, user, conversation)?;
     // What the user has deleted counts as read.
     let from = change.read_position.max(bound(own.deleted_up_to));
     let messages_read = connection

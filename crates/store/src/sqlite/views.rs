@@ -1,5 +1,7 @@
 //! What a user makes of a conversation for the user alone, and what of it a reader is shown.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use prost::Message as _;
 use protocol::{
@@ -104,21 +106,6 @@ impl Writer<'_> {
     }
 }
 
-/// A user's own view of a conversation.
-pub(super) fn own(connection: &Connection, user: i64, conversation: i64) -> rusqlite::Result<OwnView> {
-    let view = connection
-        .prepare_cached("SELECT settings, draft, deleted_up_to FROM own_views WHERE user = ?1 AND conversation = ?2")?
-        .query_row([user, conversation], |row| {
-            Ok(OwnView {
-                settings: decoded::<ConversationSettings>(row, 0)?,
-                draft: decoded::<Draft>(row, 1)?,
-                deleted_up_to: convert::number(row, 2)?,
-            })
-        })
-        .optional()?;
-    Ok(view.unwrap_or_default())
-}
-
 fn decoded<M: prost::Message + Default>(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<M>> {
     let bytes: Option<Vec<u8>> = row.get(index)?;
     bytes
@@ -133,26 +120,39 @@ pub(super) struct Sight<'c> {
     conversation: i64,
     deleted_up_to: i64,
     /// Finds single entries that were deleted, if there are any.
-    deleted: Option<std::cell::RefCell<CachedStatement<'c>>>,
+    deleted: Option<RefCell<CachedStatement<'c>>>,
 }
 
 impl<'c> Sight<'c> {
-    pub(super) fn of(connection: &'c Connection, reader: i64, conversation: i64) -> rusqlite::Result<Self> {
-        let (deleted_up_to, any) = connection
+    /// That of a member, with what the member has made of the conversation.
+    pub(super) fn with_view(
+        connection: &'c Connection,
+        reader: i64,
+        conversation: i64,
+    ) -> rusqlite::Result<(Self, OwnView)> {
+        let (view, any) = connection
             .prepare_cached(
-                "SELECT coalesce((SELECT deleted_up_to FROM own_views WHERE user = ?1 AND conversation = ?2), 0),
-                     EXISTS (SELECT 1 FROM deleted_entries WHERE user = ?1 AND conversation = ?2)",
+                "SELECT settings, draft, coalesce(deleted_up_to, 0),
+                     EXISTS (SELECT 1 FROM deleted_entries WHERE user = ?1 AND conversation = ?2)
+                 FROM (SELECT 1) LEFT JOIN own_views ON user = ?1 AND conversation = ?2",
             )?
-            .query_row([reader, conversation], |row| Ok((row.get(0)?, row.get::<_, bool>(1)?)))?;
+            .query_row([reader, conversation], |row| {
+                let view = OwnView {
+                    settings: decoded::<ConversationSettings>(row, 0)?,
+                    draft: decoded::<Draft>(row, 1)?,
+                    deleted_up_to: convert::number(row, 2)?,
+                };
+                Ok((view, row.get::<_, bool>(3)?))
+            })?;
         let deleted = if any {
             let find = connection.prepare_cached(
                 "SELECT 1 FROM deleted_entries WHERE user = ?1 AND conversation = ?2 AND position = ?3",
             )?;
-            Some(std::cell::RefCell::new(find))
+            Some(RefCell::new(find))
         } else {
             None
         };
-        Ok(Self { reader, conversation, deleted_up_to, deleted })
+        Ok((Self { reader, conversation, deleted_up_to: bound(view.deleted_up_to), deleted }, view))
     }
 
     /// That of a member, `None` for others.
@@ -162,7 +162,8 @@ impl<'c> Sight<'c> {
         conversation: ConversationId,
     ) -> rusqlite::Result<Option<Self>> {
         if super::members::is_member(connection, conversation, reader)? {
-            Self::of(connection, column(reader.get()), column(conversation.get())).map(Some)
+            let (sight, _) = Self::with_view(connection, column(reader.get()), column(conversation.get()))?;
+            Ok(Some(sight))
         } else {
             Ok(None)
         }

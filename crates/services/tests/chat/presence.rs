@@ -1,0 +1,101 @@
+//! Who is seen online, and by whom.
+
+use api::{Announcement, Arrival, PresenceService as _};
+use protocol::{
+    GatewayId, UserId,
+    wire::{self, Presence, server_frame::Body},
+};
+use queue::{Queue as _, Topic};
+
+use crate::bed::{Bed, GATEWAY, by};
+
+const ELSEWHERE: GatewayId = GatewayId::new(2);
+
+fn on(gateway: GatewayId, away: bool) -> Arrival {
+    Arrival { gateway: gateway.get(), away }
+}
+
+async fn watch(bed: &Bed, watcher: u64, users: &[u64]) -> Vec<Presence> {
+    let watch = wire::WatchPresence { users: users.to_vec() };
+    bed.presence.watch(&by(watcher), watch).await.unwrap().presences
+}
+
+fn here(user: u64, away: bool) -> Presence {
+    Presence { user, online: true, seen_ms: 0, away }
+}
+
+#[tokio::test]
+async fn who_is_away_on_all_gateways_is_told_as_away_and_who_is_back_on_one_as_there() {
+    let bed = Bed::start();
+    let (ann, ben) = (bed.user("ann").await, bed.user("ben").await);
+    bed.befriend(ann, ben).await;
+    let mut listener = bed.listen(&[], vec![Topic::Presence(UserId::new(ann))]).await;
+    let _elsewhere = bed.queue.open(ELSEWHERE).await.unwrap();
+    for (arrival, told) in [
+        (on(GATEWAY, false), Some(here(ann, false))),
+        (on(ELSEWHERE, false), None),
+        (on(GATEWAY, true), None),
+        (on(ELSEWHERE, true), Some(here(ann, true))),
+        (on(GATEWAY, false), Some(here(ann, false))),
+    ] {
+        bed.presence.arrive(&by(ann), arrival).await.unwrap();
+        if let Some(told) = told {
+            assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(told));
+            assert_eq!(watch(&bed, ben, &[ann]).await, [told]);
+        }
+    }
+    bed.presence.leave(&by(ann), on(GATEWAY, false)).await.unwrap();
+    assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(here(ann, true)));
+    bed.presence.leave(&by(ann), on(ELSEWHERE, false)).await.unwrap();
+    let Body::PresenceChanged(gone) = listener.next_but_entries().await.body else { panic!() };
+    assert!(!gone.online && !gone.away && gone.seen_ms > 0);
+}
+
+#[tokio::test]
+async fn the_invisible_look_like_somebody_who_is_not_there_to_friends_and_come_back_when_they_want() {
+    let bed = Bed::start();
+    let (ann, ben, cat) = (bed.user("ann").await, bed.user("ben").await, bed.user("cat").await);
+    bed.befriend(ann, ben).await;
+    let invisible = |invisible| wire::SettingsChanged { write_policy: 0, invisible };
+    let announce = || Announcement { visibility: true, ..Default::default() };
+    bed.settle(ann, invisible(true)).await;
+    let mut listener = bed.listen(&[], vec![Topic::Presence(UserId::new(ann))]).await;
+    bed.presence.arrive(&by(ann), on(GATEWAY, false)).await.unwrap();
+    let gone = Presence { user: ann, online: false, seen_ms: 0, away: false };
+    assert_eq!(watch(&bed, ben, &[ann]).await, [gone]);
+    assert_eq!(watch(&bed, cat, &[ann]).await, []);
+    bed.settle(ann, invisible(false)).await;
+    bed.presence.announce(&by(ann), announce()).await.unwrap();
+    assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(here(ann, false)));
+    assert_eq!(watch(&bed, ben, &[ann]).await, [here(ann, false)]);
+    bed.settle(ann, invisible(true)).await;
+    bed.presence.announce(&by(ann), announce()).await.unwrap();
+    assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(gone));
+    // That they go is told nobody, and when they went is not kept.
+    bed.presence.leave(&by(ann), on(GATEWAY, false)).await.unwrap();
+    bed.settle(ann, invisible(false)).await;
+    bed.presence.announce(&by(ann), announce()).await.unwrap();
+    assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(gone));
+}
+
+#[tokio::test]
+async fn a_new_profile_is_told_those_who_watch_and_one_who_is_blocked_sees_nothing_more() {
+    let bed = Bed::start();
+    let (ann, ben) = (bed.user("ann").await, bed.user("ben").await);
+    bed.befriend(ann, ben).await;
+    let mut listener = bed.listen(&[], vec![Topic::Presence(UserId::new(ann))]).await;
+    let profile = wire::UserInfo { id: ann, name: "ann".into(), status_line: "hi".into(), ..Default::default() };
+    let announcement = Announcement { user: Some(profile.clone()), ..Default::default() };
+    bed.presence.announce(&by(ann), announcement).await.unwrap();
+    let heard = listener.next_but_entries().await;
+    assert_eq!((heard.body, heard.hide_from), (Body::UserChanged(profile), 0));
+    bed.presence.arrive(&by(ann), on(GATEWAY, false)).await.unwrap();
+    assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(here(ann, false)));
+    bed.block(ann, ben).await;
+    let announcement = Announcement { hide_from: ben, ..Default::default() };
+    bed.presence.announce(&by(ann), announcement).await.unwrap();
+    let heard = listener.next_but_entries().await;
+    let gone = Presence { user: ann, ..Default::default() };
+    assert_eq!((heard.hide_from, heard.body), (ben, Body::PresenceChanged(gone)));
+    assert_eq!(watch(&bed, ben, &[ann]).await, []);
+}
