@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = protox::compile(["mpim/service/v1/services.proto"], ["proto", "../protocol/proto"])?;
     prost_build::Config::new()
         .bytes(["."])
+        .btree_map(["."])
         // A content travels as the bytes that came; see `protocol::RawContent`.
         .extern_path(".mpim.client.v1.Content", "::protocol::RawContent")
         .extern_path(".mpim.client.v1", "::protocol::wire")

@@ -28,16 +28,29 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let mut config = prost_build::Config::new();
-    config.bytes(["."]).extern_path(RAW_CONTENT, "crate::RawContent").compile_fds(files.clone())?;
+    // Maps in the order of their keys: a content that a client writes in JSON is stored encoded, and a retry has to be encoded
+    // the same.
+    config.bytes(["."]).btree_map(["."]).extern_path(RAW_CONTENT, "crate::RawContent").compile_fds(files.clone())?;
     let mut json = pbjson_build::Builder::new();
     json.register_descriptors(&files.encode_to_vec())?
         .extern_path(RAW_CONTENT, "crate::RawContent")
         .ignore_unknown_fields()
+        .btree_map(["."])
         .exclude([RAW_CONTENT])
         .build(&[".mpim.client.v1"])?;
 
-    // For the generator of the services' messages, which refer to these.
+    // For whoever describes the protocol: in JSON schemas, in a page for people.
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), public.encode_to_vec())?;
+    let requests: Vec<&str> = public
+        .file
+        .iter()
+        .flat_map(|file| &file.message_type)
+        .filter(|message| message.name() == "ClientFrame")
+        .flat_map(|frame| &frame.field)
+        .filter(|field| field.oneof_index.is_some())
+        .map(|field| field.name())
+        .collect();
+    fs::write(out.join("requests.rs"), format!("&{requests:?}"))?;
     Ok(())
 }

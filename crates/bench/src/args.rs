@@ -125,9 +125,12 @@ pub struct GroupArgs {
     /// Groups
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub groups: u32,
-    /// Members of each group, all of them online
+    /// Members of each group who are online
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(2..=10_000))]
     pub members: u32,
+    /// Members of each group who are away, beside those
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=99_000))]
+    pub away: u32,
 }
 
 /// Options of `login`.

@@ -99,7 +99,8 @@ pub(crate) fn spawn(
 ) -> JoinHandle<()> {
     let engine = options.catch_up.then(|| {
         let (patience, entries) = (options.gap_patience, options.first_screen_entries);
-        Box::new(Engine::new(user, &stored.conversations, stored.cursor, patience, entries))
+        let engine = Engine::new(user, &stored.conversations, stored.cursor, patience, entries);
+        Box::new(engine.beginning_at(options.recent_entries))
     });
     let outbox = Outbox::new(stored.outgoing, &options);
     let work = Work { options, user, inputs, outbox, engine, undelivered: Vec::new(), down: None, close_by: None };

@@ -35,7 +35,8 @@ pub enum Event {
         /// The entry.
         entry: wire::Entry,
     },
-    /// The user, or the other member of a direct conversation, has read up to a position.
+    /// The user, or the other member of a direct conversation, has read up to a position. Also of members of small groups,
+    /// best effort and perhaps repeated.
     ReadMoved {
         /// Where.
         conversation: ConversationId,
@@ -44,6 +45,25 @@ pub enum Event {
         /// How far.
         position: u64,
     },
+    /// A member of a direct conversation or of a small group has received up to a position. Best effort: none is repeated,
+    /// but the heads of direct conversations tell it again.
+    DeliveredMoved {
+        /// Where.
+        conversation: ConversationId,
+        /// Who.
+        user: UserId,
+        /// How far.
+        position: u64,
+    },
+    /// Somebody writes something; good for six seconds. Best effort.
+    Typing {
+        /// Where.
+        conversation: ConversationId,
+        /// Who.
+        user: UserId,
+    },
+    /// What everybody may know of a user has changed. Best effort: none is repeated.
+    UserChanged(wire::UserInfo),
     /// A watched user's presence changed. Best effort: none is repeated.
     Presence(wire::Presence),
     /// Everything that had happened when the connection came up has been yielded.

@@ -39,6 +39,7 @@ mod calls;
 mod driver;
 mod error;
 mod events;
+pub mod fold;
 mod handle;
 mod options;
 mod profile;

@@ -13,6 +13,9 @@ pub struct Options {
     pub profile: Arc<dyn Profile>,
     /// Whether to catch up and yield entries. `false` for tools that only send and ask: positions stay as they are.
     pub catch_up: bool,
+    /// Where a conversation begins that the profile has not heard of before: so many entries before its end. `None`: at
+    /// position 1. For applications that show the last entries and ask for older ones when somebody scrolls.
+    pub recent_entries: Option<u64>,
     /// How many of each conversation's last entries the first answer brings along, for a first screen after one round trip.
     pub first_screen_entries: u32,
     /// How often to ask, while connected, whether a push got lost unseen.
@@ -47,6 +50,7 @@ impl Options {
             server,
             profile,
             catch_up: true,
+            recent_entries: None,
             first_screen_entries: 10,
             resync_every: Duration::from_secs(60),
             gap_patience: Duration::from_millis(100),

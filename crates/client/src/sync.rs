@@ -69,6 +69,8 @@ pub(crate) struct Engine {
     user: UserId,
     gap_patience: Duration,
     first_screen_entries: u32,
+    /// How many entries before its end a log begins that was not heard of before; `None`: at position 1.
+    recent_entries: Option<u64>,
     logs: HashMap<ConversationId, Log>,
     /// Up to here everything is delivered.
     cursor: String,
@@ -121,6 +123,7 @@ impl Engine {
             user,
             gap_patience,
             first_screen_entries: first_screen_entries.min(limits::SYNC_ENTRIES_MAX),
+            recent_entries: None,
             logs: stored.iter().map(|(&id, &state)| (id, Log::from(state))).collect(),
             cursor,
             sync: Sync::Idle,
@@ -135,6 +138,11 @@ impl Engine {
             congested: false,
             outputs: Vec::new(),
         }
+    }
+
+    /// Where logs begin that were not heard of before: see [`Options::recent_entries`](crate::Options::recent_entries).
+    pub(crate) fn beginning_at(self, recent_entries: Option<u64>) -> Self {
+        Self { recent_entries, ..self }
     }
 
     /// A connection is about to come up: forgets what was under way on the one before, and gives the sync that goes along
@@ -181,7 +189,9 @@ impl Engine {
         entry: wire::Entry,
         now: Instant,
     ) {
+        let recent = self.recent_entries;
         let log = self.logs.entry(id).or_default();
+        log.begin(entry.position, recent);
         log.learn_kind(kind);
         if log.kind == wire::ConversationKind::Unspecified {
             // The first own message to a conversation that was made by sending it: its head will tell the kind.
@@ -199,6 +209,11 @@ impl Engine {
     pub(crate) fn on_read_moved(&mut self, id: ConversationId, user: UserId, position: u64) {
         let own = user == self.user;
         let log = self.logs.entry(id).or_default();
+        if !own && log.kind == wire::ConversationKind::Group {
+            // One number cannot tell how far each member has read; what is kept is told by requests.
+            self.outputs.push(Output::ReadMoved { conversation: id, user, position });
+            return;
+        }
         let known = if own { &mut log.read } else { &mut log.peer_read };
         if position > *known {
             *known = position;
@@ -228,7 +243,9 @@ impl Engine {
         let conversation = head.conversation.clone().unwrap_or_default();
         let id = ConversationId::new(conversation.id);
         let peer = conversation.peer.as_ref().map_or(UserId::new(0), |peer| UserId::new(peer.id));
+        let recent = self.recent_entries;
         let log = self.logs.entry(id).or_default();
+        log.begin(head.last_position, recent);
         log.learn_kind(conversation.kind());
         log.last = log.last.max(head.last_position);
         let closes_gap = head.entries.first().is_some_and(|first| first.position <= log.applied + 1);

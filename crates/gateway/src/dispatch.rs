@@ -1,7 +1,10 @@
 //! From a request to the service that answers it: the one home of that, for sockets and for HTTP.
 
+mod admin;
+mod announce;
 mod enrich;
 mod sends;
+pub(crate) mod table;
 
 use std::time::Duration;
 
@@ -16,7 +19,11 @@ use protocol::{
 };
 use tokio::time::{Instant, timeout_at};
 
+pub(crate) use self::table::row;
 use crate::metrics::{Metrics, OK};
+
+/// The name of `send` requests, which come in batches, in metrics.
+const SEND: &str = "send";
 
 /// Calls the services.
 #[derive(Clone)]
@@ -45,17 +52,17 @@ impl Dispatch {
         Instant::now() + self.request_timeout
     }
 
-    /// Answers a request by the call's deadline. Whether the caller may ask is up to the services.
+    /// Answers a request by the call's deadline. That the caller may ask here and now was
+    /// found out before; whether the caller may do this with that is up to the services.
     ///
     /// # Errors
     ///
     /// What the service says; past the deadline, that the outcome is unknown, or for a request that only reads, that it
     /// is unavailable.
     pub(crate) async fn answer(&self, call: &Call, request: Request) -> Result<Answer> {
-        let kind = kind(&request);
-        let only_reads = only_reads(&request);
+        let row = row(&request);
         let result = timeout_at(call.deadline, self.call(call, request)).await;
-        self.settle(kind, result.unwrap_or_else(|_| Err(late(only_reads))))
+        self.settle(row.name, result.unwrap_or_else(|_| Err(late(row.only_reads()))))
     }
 
     /// Sends in the order given, with a result for each, by the call's deadline.
@@ -109,17 +116,17 @@ impl Dispatch {
             Request::JoinGroup(request) => Answer::Joined(group.join_group(call, request).await?),
             Request::LeaveGroup(request) => Answer::Done(group.leave_group(call, request).await?),
             Request::ListMembers(request) => Answer::Members(self.list_members(call, request).await?),
-            Request::ListBans(_) => return Err(crate::session::unknown_request()),
+            Request::ListBans(request) => Answer::Users(self.list_bans(call, request).await?),
             Request::SearchUsers(request) => Answer::Users(user.search_users(call, request).await?),
             Request::GetAccount(request) => Answer::Account(user.get_account(call, request).await?),
-            Request::UpdateProfile(request) => Answer::Account(user.update_profile(call, request).await?),
-            Request::UpdateSettings(request) => Answer::Account(user.update_settings(call, request).await?),
-            Request::Rename(request) => Answer::Account(user.rename(call, request).await?),
+            Request::UpdateProfile(request) => Answer::Account(self.update_profile(call, request).await?),
+            Request::UpdateSettings(request) => Answer::Account(self.update_settings(call, request).await?),
+            Request::Rename(request) => Answer::Account(self.rename(call, request).await?),
             Request::Deliver(request) => Answer::Done(message.deliver(call, request).await?),
-            Request::ListReceipts(request) => Answer::Receipts(message.list_receipts(call, request).await?),
+            Request::ListReceipts(request) => Answer::Receipts(self.list_receipts(call, request).await?),
             Request::ListChanges(request) => Answer::Entries(message.list_changes(call, request).await?),
             Request::ListPins(request) => Answer::Entries(message.list_pins(call, request).await?),
-            Request::GetGroup(request) => Answer::Group(group.get_group(call, request).await?),
+            Request::GetGroup(request) => Answer::Group(self.get_group(call, request).await?),
             Request::UpdateGroup(request) => Answer::Done(group.update_group(call, request).await?),
             Request::RemoveMembers(request) => Answer::Done(group.remove_members(call, request).await?),
             Request::LiftBans(request) => Answer::Done(group.lift_bans(call, request).await?),
@@ -130,7 +137,7 @@ impl Dispatch {
             Request::SetNickname(request) => Answer::Done(group.set_nickname(call, request).await?),
             Request::DissolveGroup(request) => Answer::Done(group.dissolve_group(call, request).await?),
             Request::AnswerJoin(request) => Answer::Done(group.answer_join(call, request).await?),
-            Request::ListJoinRequests(request) => Answer::JoinRequests(group.list_join_requests(call, request).await?),
+            Request::ListJoinRequests(request) => Answer::JoinRequests(self.list_join_requests(call, request).await?),
             Request::CreateGroupLink(request) => Answer::GroupLink(group.create_group_link(call, request).await?),
             Request::ListGroupLinks(request) => Answer::GroupLinks(group.list_group_links(call, request).await?),
             Request::RevokeGroupLink(request) => Answer::Done(group.revoke_group_link(call, request).await?),
@@ -139,7 +146,7 @@ impl Dispatch {
             Request::WithdrawFriend(request) => Answer::Done(user.withdraw_friend(call, request).await?),
             Request::RemoveFriend(request) => Answer::Done(user.remove_friend(call, request).await?),
             Request::SetRemark(request) => Answer::Done(user.set_remark(call, request).await?),
-            Request::SetBlocked(request) => Answer::Done(user.set_blocked(call, request).await?),
+            Request::SetBlocked(request) => Answer::Done(self.set_blocked(call, request).await?),
             Request::ListContacts(request) => Answer::Contacts(user.list_contacts(call, request).await?),
             Request::SetConversation(request) => Answer::Done(message.set_conversation(call, request).await?),
             Request::SaveDraft(request) => Answer::Done(message.save_draft(call, request).await?),
@@ -210,105 +217,6 @@ pub(crate) fn pong() -> wire::Pong {
 pub(crate) fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// The name of `send` requests in metrics.
-pub(crate) const SEND: &str = "send";
-
-/// The request's name, as in the protocol, for metrics.
-pub(crate) fn kind(request: &Request) -> &'static str {
-    match request {
-        Request::Register(_) => "register",
-        Request::LogIn(_) => "log_in",
-        Request::Refresh(_) => "refresh",
-        Request::Connect(_) => "connect",
-        Request::Ping(_) => "ping",
-        Request::ChangePassword(_) => "change_password",
-        Request::ListSessions(_) => "list_sessions",
-        Request::RevokeSession(_) => "revoke_session",
-        Request::LogOut(_) => "log_out",
-        Request::FindUsers(_) => "find_users",
-        Request::SearchUsers(_) => "search_users",
-        Request::GetAccount(_) => "get_account",
-        Request::UpdateProfile(_) => "update_profile",
-        Request::UpdateSettings(_) => "update_settings",
-        Request::Rename(_) => "rename",
-        Request::OpenDirect(_) => "open_direct",
-        Request::Send(_) => SEND,
-        Request::History(_) => "history",
-        Request::Fetch(_) => "fetch",
-        Request::Sync(_) => "sync",
-        Request::Read(_) => "read",
-        Request::Deliver(_) => "deliver",
-        Request::ListReceipts(_) => "list_receipts",
-        Request::ListChanges(_) => "list_changes",
-        Request::ListPins(_) => "list_pins",
-        Request::CreateGroup(_) => "create_group",
-        Request::Invite(_) => "invite",
-        Request::JoinGroup(_) => "join_group",
-        Request::LeaveGroup(_) => "leave_group",
-        Request::ListMembers(_) => "list_members",
-        Request::GetGroup(_) => "get_group",
-        Request::UpdateGroup(_) => "update_group",
-        Request::RemoveMembers(_) => "remove_members",
-        Request::LiftBans(_) => "lift_bans",
-        Request::ListBans(_) => "list_bans",
-        Request::WatchPresence(_) => "watch_presence",
-        Request::SetAway(_) => "set_away",
-        Request::Typing(_) => "typing",
-        Request::SetRole(_) => "set_role",
-        Request::TransferGroup(_) => "transfer_group",
-        Request::MuteMembers(_) => "mute_members",
-        Request::SetNickname(_) => "set_nickname",
-        Request::DissolveGroup(_) => "dissolve_group",
-        Request::AnswerJoin(_) => "answer_join",
-        Request::ListJoinRequests(_) => "list_join_requests",
-        Request::CreateGroupLink(_) => "create_group_link",
-        Request::ListGroupLinks(_) => "list_group_links",
-        Request::RevokeGroupLink(_) => "revoke_group_link",
-        Request::RequestFriend(_) => "request_friend",
-        Request::AnswerFriend(_) => "answer_friend",
-        Request::WithdrawFriend(_) => "withdraw_friend",
-        Request::RemoveFriend(_) => "remove_friend",
-        Request::SetRemark(_) => "set_remark",
-        Request::SetBlocked(_) => "set_blocked",
-        Request::ListContacts(_) => "list_contacts",
-        Request::SetConversation(_) => "set_conversation",
-        Request::SaveDraft(_) => "save_draft",
-        Request::DeleteForMe(_) => "delete_for_me",
-        Request::Search(_) => "search",
-        Request::CreateBot(_) => "create_bot",
-        Request::ListBots(_) => "list_bots",
-        Request::DeleteBot(_) => "delete_bot",
-        Request::CreateApiKey(_) => "create_api_key",
-        Request::ListApiKeys(_) => "list_api_keys",
-        Request::RevokeApiKey(_) => "revoke_api_key",
-        Request::CreateWebhook(_) => "create_webhook",
-        Request::ListWebhooks(_) => "list_webhooks",
-        Request::DeleteWebhook(_) => "delete_webhook",
-        Request::ListDeadLetters(_) => "list_dead_letters",
-        Request::Redeliver(_) => "redeliver",
-        Request::CreateIncomingWebhook(_) => "create_incoming_webhook",
-        Request::ListIncomingWebhooks(_) => "list_incoming_webhooks",
-        Request::DeleteIncomingWebhook(_) => "delete_incoming_webhook",
-        Request::Report(_) => "report",
-        Request::DeleteAccount(_) => "delete_account",
-    }
-}
-
-/// Whether the request needs no log-in.
-pub(crate) fn is_account_request(request: &Request) -> bool {
-    matches!(request, Request::Register(_) | Request::LogIn(_) | Request::Refresh(_))
-}
-
-/// Whether the answer may be large.
-pub(crate) fn answers_with_a_page(request: &Request) -> bool {
-    matches!(request, Request::History(_) | Request::Fetch(_) | Request::Sync(_) | Request::ListMembers(_))
-}
-
-fn only_reads(request: &Request) -> bool {
-    answers_with_a_page(request)
-        || matches!(request, Request::FindUsers(_) | Request::ListSessions(_) | Request::WatchPresence(_))
 }
 
 /// What a request is answered with that took too long.

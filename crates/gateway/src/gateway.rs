@@ -2,13 +2,12 @@
 
 use std::{
     fmt, io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
-use parking_lot::RwLock;
-use protocol::{GatewayId, Result as ProtocolResult, UserId};
+use protocol::GatewayId;
 use queue::Queue;
 use tokio::{
     net::TcpListener,
@@ -18,8 +17,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, Limits, Metrics, accept, closer::Closer, dispatch::Dispatch, http::Http, hub::Hub, outbox, rate::Buckets,
-    session::too_many,
+    Config, Limits, Metrics, accept, admission::Admission, closer::Closer, dispatch::Dispatch, http::Http, hub::Hub,
+    outbox,
 };
 
 /// A gateway could not start.
@@ -47,26 +46,7 @@ pub(crate) struct Shared {
     pub(crate) closer: Closer,
     /// Bytes that wait for readers, on all connections.
     pub(crate) unwritten: Arc<AtomicUsize>,
-    limits: RwLock<Limits>,
-    sends: Buckets<UserId>,
-    account_requests: Buckets<IpAddr>,
-}
-
-impl Shared {
-    pub(crate) fn limits(&self) -> Limits {
-        *self.limits.read()
-    }
-
-    /// Whether this user may send one more message now.
-    pub(crate) fn admit_send(&self, user: UserId) -> ProtocolResult<()> {
-        self.sends.take(user, self.limits().sends_per_user).map_err(|after| too_many("messages", after))
-    }
-
-    /// Whether one more request to register, log in or refresh may come from this address now.
-    pub(crate) fn admit_account_request(&self, address: IpAddr) -> ProtocolResult<()> {
-        let rate = self.limits().accounts_per_address;
-        self.account_requests.take(address, rate).map_err(|after| too_many("requests from your address", after))
-    }
+    pub(crate) admission: Admission,
 }
 
 /// A gateway that accepts connections. Dropped without [`drain`](Self::drain), it stops at once.
@@ -116,7 +96,7 @@ impl Gateway {
         let tasks = (&hub_tasks, &stop_hub);
         let hub = Hub::start(id, dispatch.clone(), metrics.clone(), limit, config.departure_grace, subscription, tasks);
         let shared = Arc::new(Shared {
-            limits: RwLock::new(config.limits),
+            admission: Admission::new(config.limits),
             config,
             dispatch,
             hub,
@@ -126,8 +106,6 @@ impl Gateway {
             cut: CancellationToken::new(),
             closer: Closer::start()?,
             unwritten: Arc::default(),
-            sends: Buckets::new(),
-            account_requests: Buckets::new(),
         });
         connections.spawn(accept::run(shared.clone(), listener, connections.clone()));
         Ok(Self { shared, address, connections, hub_tasks, stop_hub })
@@ -145,7 +123,7 @@ impl Gateway {
 
     /// Changes the rates from now on, also for connections that are open.
     pub fn set_limits(&self, limits: Limits) {
-        *self.shared.limits.write() = limits;
+        self.shared.admission.set_limits(limits);
     }
 
     /// Stops accepting, tells clients to reconnect after a random delay, finishes the answers under way, flushes and

@@ -1,7 +1,13 @@
 //! HTTP/1.1 on the same port: the requests of the protocol for scripts, the upgrade to WebSocket, what operators look at.
 
+mod admin;
 mod api;
+mod description;
+mod docs;
+mod hooks;
+mod openapi;
 mod page;
+mod refusal;
 mod upgrade;
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc};
@@ -115,7 +121,12 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/api/docs", get(docs::show))
+        .route("/api/v1/openapi.json", get(openapi::show))
         .route("/api/v1/{request}", post(api::answer))
+        .route("/api/v1/hooks/{token}", post(hooks::post))
+        .route("/api/v1/admin/{request}", post(admin::answer))
+        .method_not_allowed_fallback(refusal::wrong_method)
         .layer(DefaultBodyLimit::max(CLIENT_FRAME_BYTES_MAX))
         .with_state(shared)
 }

@@ -16,19 +16,25 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use api::{Call, Caller, ConnectionId};
 use parking_lot::Mutex;
-use protocol::{GatewayId, GroupId, SessionId, UserId};
+use protocol::{GatewayId, GroupId, SessionId, UserId, wire::Scope};
 use queue::{Subscription, Topic};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{departures::Departures, groups::Group, presence::Watch, routes::Routes, topics::Topics};
+use self::{
+    departures::Departures,
+    groups::Group,
+    presence::Watch,
+    routes::{Route, Routes},
+    topics::Topics,
+};
 use crate::{
     dispatch::Dispatch,
     frame::{Encoding, Push},
@@ -44,12 +50,20 @@ pub(crate) struct Connection {
     outbox: Outbox,
     /// Set once the connection is bound to a session.
     caller: OnceLock<Caller>,
+    /// The user is not at this device.
+    away: AtomicBool,
 }
 
 impl Connection {
-    /// Puts a frame into the outbox. One that is closed misses nothing that its client will not catch up on.
+    /// Puts a frame into the outbox. One that is closed misses nothing that its client will not catch up on; one whose key
+    /// may not read hears nothing.
     fn push(&self, push: &Push) -> bool {
-        push.encoded(self.encoding).is_some_and(|frame| self.outbox.push(frame).is_ok())
+        let may_read = self.caller.get().is_some_and(|caller| caller.scopes.contain(Scope::Read));
+        may_read && push.encoded(self.encoding).is_some_and(|frame| self.outbox.push(frame).is_ok())
+    }
+
+    fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
     }
 
     fn session(&self) -> Option<SessionId> {
@@ -93,6 +107,13 @@ struct User {
     groups: HashSet<GroupId>,
 }
 
+impl User {
+    /// Whether the user is at none of the devices.
+    fn is_away(&self) -> bool {
+        self.connections.iter().all(|connection| connection.is_away())
+    }
+}
+
 /// Bits of a connection's id that count; the others tell the gateway.
 const CONNECTION_COUNT_BITS: u32 = 40;
 
@@ -133,7 +154,8 @@ impl Hub {
         let count = self.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
         let id = self.gateway.get() << CONNECTION_COUNT_BITS | count & ((1 << CONNECTION_COUNT_BITS) - 1);
         let (outbox, outlet) = outbox::channel(self.outbox_limit.clone());
-        let connection = Arc::new(Connection { id: ConnectionId(id), encoding, outbox, caller: OnceLock::new() });
+        let (caller, away) = (OnceLock::new(), AtomicBool::new(false));
+        let connection = Arc::new(Connection { id: ConnectionId(id), encoding, outbox, caller, away });
         let mut state = self.state.lock();
         if let Some(spread) = state.draining {
             connection.outbox.close(Closed::Draining(part_of(spread, connection.id)));
@@ -157,6 +179,9 @@ impl Hub {
                 if user.connections.is_empty() {
                     state.remove_user(caller.user, &mut released);
                     gone = Some(*caller);
+                } else if user.is_away() && !connection.is_away() {
+                    // The user is away if this one does not come back.
+                    gone = Some(*caller);
                 }
             }
             self.metrics.users.set(i64::try_from(state.users.len()).unwrap_or(i64::MAX));
@@ -167,9 +192,20 @@ impl Hub {
         }
     }
 
-    /// Whether the user has a connection here.
-    fn holds(&self, user: UserId) -> bool {
-        self.state.lock().users.contains_key(&user)
+    /// What the presence service should know of the user.
+    fn whereabouts(&self, user: UserId) -> Route {
+        match self.state.lock().users.get(&user) {
+            Some(user) => Route::Present { away: user.is_away() },
+            None => Route::Absent,
+        }
+    }
+
+    /// Closes all of the user's connections here: the account is no more.
+    pub(crate) fn close_account(&self, user: UserId) {
+        let state = self.state.lock();
+        for connection in state.users.get(&user).map_or(&[][..], |user| &user.connections) {
+            connection.outbox.close(Closed::AccountDeleted);
+        }
     }
 
     /// Closes the session's connections here.

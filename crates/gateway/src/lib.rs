@@ -11,10 +11,13 @@
 //! It does not retry, store, or decide who may do what: services do.
 
 mod accept;
+mod admission;
 mod closer;
 mod config;
 mod dispatch;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gateway;
 mod http;
 mod hub;
@@ -26,6 +29,6 @@ mod session;
 mod tests;
 mod transport;
 
-pub use config::{Config, Limits, Rate};
+pub use config::{AdminKey, Config, InvalidAdminKey, Limits, Rate};
 pub use gateway::{Error, Gateway};
 pub use metrics::Metrics;

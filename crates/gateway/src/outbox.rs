@@ -33,6 +33,8 @@ pub(crate) enum Closed {
     SlowConsumer,
     /// The session was ended.
     SessionEnded,
+    /// The account was deleted.
+    AccountDeleted,
     /// The gateway stops; reconnect after this time.
     Draining(Duration),
     /// The gateway has no time left: nothing more is written.

@@ -6,16 +6,13 @@
 
 mod requests;
 mod sends;
+mod unwritten;
 mod watchdog;
 
 use std::{
-    cmp::Ordering,
     future::poll_fn,
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{self, AtomicUsize},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -26,7 +23,8 @@ use protocol::{
     Error, Result,
     limits::{HEARTBEAT_DEFAULT, HEARTBEAT_MAX, HEARTBEAT_MIN},
     wire::{
-        ClientFrame, ErrorCode, GoodbyeReason, ServerFrame, client_frame::Body as Request, server_frame::Body as Answer,
+        ClientFrame, Done, ErrorCode, GoodbyeReason, ServerFrame, client_frame::Body as Request,
+        server_frame::Body as Answer,
     },
 };
 use tokio::time::{Instant, timeout};
@@ -34,10 +32,12 @@ use tokio::time::{Instant, timeout};
 use self::{
     requests::{Finished, Requests},
     sends::Sends,
+    unwritten::Unwritten,
     watchdog::{Alarm, Watchdog},
 };
 use crate::{
-    dispatch::{self, Dispatch},
+    admission::{Admitted, too_many},
+    dispatch::{self, Dispatch, table::Class},
     frame,
     gateway::Shared,
     hub::Membership,
@@ -100,6 +100,7 @@ enum Ending {
     SlowConsumer,
     Silent,
     SessionEnded,
+    AccountDeleted,
     Draining(Duration),
     ProtocolError(String),
 }
@@ -112,6 +113,7 @@ impl Ending {
             Self::SlowConsumer => (GoodbyeReason::GoodbyeSlowConsumer, "you read too slowly: reconnect and resume", 0),
             Self::Silent => (GoodbyeReason::GoodbyeSilent, "nothing was heard from you for too long", 0),
             Self::SessionEnded => (GoodbyeReason::GoodbyeSessionEnded, "the session was ended", 0),
+            Self::AccountDeleted => (GoodbyeReason::GoodbyeAccountClosed, "the account was deleted", 0),
             Self::Draining(after) => (GoodbyeReason::GoodbyeDraining, "this gateway stops", after.as_millis()),
             Self::ProtocolError(why) => (GoodbyeReason::GoodbyeProtocolError, why.as_str(), 0),
         };
@@ -224,8 +226,16 @@ impl<T: Transport> Session<T> {
 
     /// The ending, if there is one and nothing has to be waited for.
     fn take_ending(&mut self) -> Option<Ending> {
-        let is_orderly = matches!(self.ending, Some(Ending::Draining(_) | Ending::SessionEnded));
-        if is_orderly && !(self.requests.is_empty() && self.sends.is_empty()) { None } else { self.ending.take() }
+        if self.ends_orderly() && !(self.requests.is_empty() && self.sends.is_empty()) {
+            None
+        } else {
+            self.ending.take()
+        }
+    }
+
+    /// Whether it ends once all under way is answered.
+    fn ends_orderly(&self) -> bool {
+        matches!(self.ending, Some(Ending::Draining(_) | Ending::SessionEnded | Ending::AccountDeleted))
     }
 
     fn is_full(&self) -> bool {
@@ -281,6 +291,12 @@ impl<T: Transport> Session<T> {
                     self.membership.hub.end_session(caller.user, caller.session);
                 }
             }
+            Finished::AccountDeleted { request, done } => {
+                self.answer(request, Ok(Answer::Done(done)));
+                if let Standing::Connected(caller) = self.standing {
+                    self.membership.hub.close_account(caller.user);
+                }
+            }
         }
     }
 
@@ -291,7 +307,7 @@ impl<T: Transport> Session<T> {
 
     /// Feeds pushes while the client keeps up.
     fn poll_outlet(&mut self, context: &mut Context<'_>) -> bool {
-        if self.ending.is_some() && !matches!(self.ending, Some(Ending::Draining(_) | Ending::SessionEnded)) {
+        if self.ending.is_some() && !self.ends_orderly() {
             return false;
         }
         if self.is_full() || self.standing == Standing::Connecting {
@@ -321,6 +337,7 @@ impl<T: Transport> Session<T> {
         self.ending = Some(match closed {
             Closed::SlowConsumer => Ending::SlowConsumer,
             Closed::SessionEnded => Ending::SessionEnded,
+            Closed::AccountDeleted => Ending::AccountDeleted,
             Closed::Draining(after) => Ending::Draining(after),
             Closed::Cut => Ending::Cut,
         });
@@ -362,9 +379,10 @@ impl<T: Transport> Session<T> {
             let error = self.admit_rate().err().unwrap_or_else(unknown_request);
             return self.refuse(request, "unknown", error);
         };
-        let kind = dispatch::kind(&body);
-        if let Err(error) = self.admit(request, &body) {
-            return self.refuse(request, kind, error);
+        match self.admit(request, &body) {
+            Ok(Admitted::Served) => {}
+            Ok(Admitted::Dropped) => return self.answer(request, Ok(Answer::Done(Done {}))),
+            Err(error) => return self.refuse(request, dispatch::row(&body).name, error),
         }
         match body {
             Request::Ping(_) => self.answer(request, Ok(Answer::Pong(dispatch::pong()))),
@@ -379,35 +397,37 @@ impl<T: Transport> Session<T> {
     }
 
     /// Whether the request may be made here and now.
-    fn admit(&mut self, request: u32, body: &Request) -> Result<()> {
+    fn admit(&mut self, request: u32, body: &Request) -> Result<Admitted> {
         if request == 0 {
             return Err(Error::invalid("request is missing: a number from 1 on, which the answer will bear"));
         }
-        if !matches!(body, Request::Send(_)) {
+        let row = dispatch::row(body);
+        if row.class != Class::Sends {
             self.admit_rate()?;
         }
-        if dispatch::is_account_request(body) {
-            return self.gateway.admit_account_request(self.address);
+        if row.class == Class::Accounts {
+            return self.gateway.admission.account_request(self.address).map(|()| Admitted::Served);
         }
         match (body, self.standing) {
-            (Request::Ping(_), _) => Ok(()),
+            (Request::Ping(_), _) => Ok(Admitted::Served),
             (Request::Connect(_), Standing::Connected(_)) => {
                 Err(Error::invalid("this connection is connected already"))
             }
-            (Request::Connect(_), _) => Ok(()),
+            (Request::Connect(_), _) => Ok(Admitted::Served),
             (_, Standing::New | Standing::Connecting) => Err(Error::new(ErrorCode::Unauthenticated, "connect first")),
-            (Request::Send(_), Standing::Connected(caller)) => self.gateway.admit_send(caller.user),
-            (body, _) if dispatch::answers_with_a_page(body) && self.unwritten.all() > ALL_UNWRITTEN_BYTES_MAX => {
+            (_, Standing::Connected(_))
+                if row.answers_with_a_page() && self.unwritten.all() > ALL_UNWRITTEN_BYTES_MAX =>
+            {
                 let message = "too many answers wait for their readers";
                 Err(Error::new(ErrorCode::Overloaded, message).with_retry_after(Duration::from_secs(1)))
             }
-            (_, Standing::Connected(_)) => Ok(()),
+            (body, Standing::Connected(caller)) => self.gateway.admission.request(caller, body),
         }
     }
 
     /// Counts against the connection's rate whatever is answered, sends apart.
     fn admit_rate(&mut self) -> Result<()> {
-        let rate = self.gateway.limits().requests_per_connection;
+        let rate = self.gateway.admission.limits().requests_per_connection;
         self.bucket.take(rate, Instant::now()).map_err(|after| too_many("requests", after))
     }
 
@@ -435,43 +455,7 @@ impl<T: Transport> Session<T> {
     }
 }
 
-/// What one connection adds to the bytes that wait for readers.
-struct Unwritten {
-    all: Arc<AtomicUsize>,
-    own: usize,
-}
-
-impl Unwritten {
-    fn new(all: Arc<AtomicUsize>) -> Self {
-        Self { all, own: 0 }
-    }
-
-    fn set(&mut self, bytes: usize) {
-        match bytes.cmp(&self.own) {
-            Ordering::Less => self.all.fetch_sub(self.own - bytes, atomic::Ordering::Relaxed),
-            Ordering::Equal => return,
-            Ordering::Greater => self.all.fetch_add(bytes - self.own, atomic::Ordering::Relaxed),
-        };
-        self.own = bytes;
-    }
-
-    fn all(&self) -> usize {
-        self.all.load(atomic::Ordering::Relaxed)
-    }
-}
-
-impl Drop for Unwritten {
-    fn drop(&mut self) {
-        self.set(0);
-    }
-}
-
 /// What a request is answered with that this gateway does not know.
 pub(crate) fn unknown_request() -> Error {
     Error::new(ErrorCode::UnknownRequest, "this server does not know such a request")
-}
-
-/// What a request over a rate is answered with.
-pub(crate) fn too_many(what: &str, retry_after: Duration) -> Error {
-    Error::new(ErrorCode::RateLimited, format!("too many {what}: wait a while")).with_retry_after(retry_after)
 }

@@ -3,8 +3,11 @@
 mod bed;
 mod drain;
 mod http;
+mod integrations;
 mod limits;
 mod membership;
 mod pushes;
+mod requests;
+mod scopes;
 mod services;
 mod sessions;

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod admin;
 pub mod bench;
 pub mod client;
 mod config;
@@ -18,6 +19,8 @@ pub enum Command {
     Client(client::ClientArgs),
     /// Put load on a server and measure it.
     Bench(bench::BenchArgs),
+    /// Keep accounts out, and read reports: for those who run the server.
+    Admin(admin::AdminArgs),
     /// Print or check the configuration.
     Config(config::ConfigArgs),
 }
@@ -38,6 +41,7 @@ impl Command {
                 Self::Up(args) => up::run(args).await.map(|()| ExitCode::SUCCESS),
                 Self::Client(args) => client::run(args).await.map(|()| ExitCode::SUCCESS),
                 Self::Bench(args) => bench::run(args).await,
+                Self::Admin(args) => admin::run(args).await.map(|()| ExitCode::SUCCESS),
                 Self::Config(_) => unreachable!("answered above"),
             }
         });

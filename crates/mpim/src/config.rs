@@ -32,14 +32,29 @@ impl Config {
     ///
     /// All mistakes there are.
     pub fn load(path: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, Mistakes> {
-        let mut mistakes = Vec::new();
-        let mut entries = match path.map(|path| (path, std::fs::read_to_string(path))) {
-            None => source::Entries::default(),
-            Some((path, Ok(text))) => source::read_file(path, &text, &mut mistakes),
+        match path.map(|path| (path, std::fs::read_to_string(path))) {
+            None => Self::read(None, environment),
+            Some((path, Ok(text))) => Self::read(Some((path, &text)), environment),
             Some((path, Err(error))) => {
                 let place = Place::File { path: path.to_owned(), line: None };
-                return Err(Mistakes(vec![Mistake { place, text: format!("cannot be read: {error}") }]));
+                Err(Mistakes(vec![Mistake { place, text: format!("cannot be read: {error}") }]))
             }
+        }
+    }
+
+    /// As [`load`](Self::load), of a file's text; its path tells the format, and stands in mistakes.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes there are.
+    pub fn read(
+        file: Option<(&Path, &str)>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, Mistakes> {
+        let mut mistakes = Vec::new();
+        let mut entries = match file {
+            None => source::Entries::default(),
+            Some((path, text)) => source::read_file(path, text, &mut mistakes),
         };
         environment::read(environment, &mut entries, &mut mistakes);
         read::read(&entries, mistakes)

@@ -1,5 +1,7 @@
 //! All of MPIM in one process: embedded stores, and services called directly.
 
+mod bots;
+
 use std::{
     fs, io,
     io::Write as _,
@@ -12,7 +14,7 @@ use std::{
 use anyhow::Context as _;
 use api::Services;
 use cache::{Cache, LocalCache};
-use gateway::Gateway;
+use gateway::{AdminKey, Gateway};
 use prometheus_client::registry::Registry as MetricsRegistry;
 use protocol::{GatewayId, IdGenerator};
 use queue::{LocalQueue, Queue};
@@ -20,15 +22,21 @@ use registry::{LocalRegistry, NodeLease, Registry as _};
 use services::{Clock, user::SecretKey};
 use store::sqlite::SqliteStore;
 use tokio::{net::TcpListener, sync::watch};
+use webhooks::{Bell, Webhooks};
 
+use self::bots::Bots;
 use crate::config::Config;
 
 /// The least time for the services and the store to end.
 const REST_MIN: Duration = Duration::from_secs(5);
 
+/// The file of the data directory that holds the key of those who run the server.
+pub const ADMIN_KEY: &str = "admin.key";
+
 /// The running system. To be ended with [`stop`](Self::stop); dropped or killed instead, it loses nothing acknowledged.
 pub struct Embedded {
     gateway: Gateway,
+    webhooks: Webhooks,
     message: services::message::Tasks,
     user: services::user::Tasks,
     presence: services::presence::Tasks,
@@ -61,6 +69,7 @@ impl Embedded {
         let dir = config.server.data.as_path();
         let store = SqliteStore::open(config.store())?;
         let key = secret_key(&dir.join("secret.key"))?;
+        let admin_key = admin_key(&dir.join(ADMIN_KEY))?;
         let node = LocalRegistry::new().lease_node().await?;
         let ids = Arc::new(IdGenerator::new(node.number()).after(store.newest_id().await?));
         let cache: Arc<dyn Cache> = Arc::new(LocalCache::default());
@@ -75,8 +84,12 @@ impl Embedded {
             clock.clone(),
             metrics.sub_registry_with_prefix("mpim_message"),
         );
+        // Whoever changes webhooks does so by way of this, so that they who deliver hear of it.
+        let bell = Bell::default();
+        let webhook_store: Arc<dyn store::Webhooks> = Arc::new(webhooks::Announcing::new(shared.clone(), bell.clone()));
         let user_parts = services::user::Parts {
             store: shared.clone(),
+            webhooks: Arc::clone(&webhook_store),
             cache: Arc::clone(&cache),
             queue: Arc::clone(&queue),
             messages: message.clone(),
@@ -91,13 +104,14 @@ impl Embedded {
             cache,
             user.clone(),
             message.clone(),
-            ids,
+            Arc::clone(&ids),
             clock.clone(),
         );
         let (presence, presence_tasks) =
             services::presence::Service::start(shared, Arc::clone(&queue), message.clone(), clock);
 
-        let services = Services { user, message, group, presence };
+        let webhook_metrics = webhooks::Metrics::new(metrics.sub_registry_with_prefix("mpim_webhooks"));
+        let services = Services { user: user.clone(), message, group, presence };
         let gateway_metrics = gateway::Metrics::new(&mut metrics);
         let exposition = Arc::new(move || {
             let mut text = String::new();
@@ -108,7 +122,7 @@ impl Embedded {
         // Ready from the start: everything it needs is in this process, and open.
         let (_, ready) = watch::channel(true);
         let gateway = Gateway::start(
-            config.gateway(),
+            gateway::Config { admin_key: Some(admin_key), ..config.gateway() },
             gateway_id(),
             services,
             queue,
@@ -118,7 +132,24 @@ impl Embedded {
             ready,
         )
         .await?;
-        Ok(Self { gateway, message: message_tasks, user: user_tasks, presence: presence_tasks, store, _node: node })
+        let webhooks = webhooks::Parts {
+            store: webhook_store,
+            credentials: Arc::new(Bots(user)),
+            server: format!("tcp://{}", bots::reach(gateway.local_addr())).parse()?,
+            bell,
+            ids,
+            metrics: webhook_metrics,
+        };
+        let webhooks = Webhooks::start(config.webhooks(), webhooks);
+        Ok(Self {
+            gateway,
+            webhooks,
+            message: message_tasks,
+            user: user_tasks,
+            presence: presence_tasks,
+            store,
+            _node: node,
+        })
     }
 
     /// The gateway, for its address and its limits.
@@ -126,9 +157,10 @@ impl Embedded {
         &self.gateway
     }
 
-    /// Stops accepting, tells clients to come back later, finishes what was accepted, closes the store. Clients have
+    /// Ends webhooks, stops accepting, tells clients to come back later, finishes what was accepted, closes the store. Clients have
     /// `grace` to take what is theirs, and the rest as long again; what is not done then is left as a kill would leave it.
     pub async fn stop(self, grace: Duration) {
+        self.webhooks.stop().await;
         self.gateway.drain(grace).await;
         let rest = async {
             self.presence.stop().await;
@@ -148,28 +180,64 @@ fn gateway_id() -> GatewayId {
     GatewayId::new(u64::try_from(now.as_micros()).unwrap_or(1))
 }
 
-/// Reads the key for tokens, or makes it on the first start, readable for the owner only.
+/// Reads the key for tokens, or makes it on the first start.
 fn secret_key(path: &Path) -> anyhow::Result<SecretKey> {
+    let bytes = read_or_make(path, || Ok(SecretKey::generate()?.as_bytes().to_vec()))?;
+    let bytes = bytes.try_into().ok().with_context(|| {
+        format!("{} does not hold 32 bytes; without it everybody has to log in again: remove it", path.display())
+    })?;
+    Ok(SecretKey::from_bytes(bytes))
+}
+
+/// Reads the key of those who run the server, or makes it on the first start: text, so that scripts can show it.
+fn admin_key(path: &Path) -> anyhow::Result<AdminKey> {
+    let digits = || -> io::Result<Vec<u8>> {
+        let key = SecretKey::generate()?;
+        Ok(key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes())
+    };
+    let bytes = read_or_make(path, digits)?;
+    let key = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
+    key.with_context(|| {
+        format!("{} does not hold {} hexadecimal digits; remove it to get a new key", path.display(), AdminKey::DIGITS)
+    })
+}
+
+/// Reads a secret's file, or makes it, readable for the owner only.
+fn read_or_make(path: &Path, make: impl FnOnce() -> io::Result<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
     match fs::read(path) {
-        Ok(bytes) => {
-            let bytes = bytes.try_into().ok().with_context(|| {
-                format!(
-                    "{} does not hold 32 bytes; without it everybody has to log in again: remove it",
-                    path.display()
-                )
-            })?;
-            Ok(SecretKey::from_bytes(bytes))
-        }
+        Ok(bytes) => Ok(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let key = SecretKey::generate()?;
-            // Whole or not at all: a half-written key would be found at the next start.
+            let secret = make()?;
+            // Whole or not at all: a half-written one would be found at the next start.
             let new = path.with_extension("key.new");
             let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(key.as_bytes())?;
+            file.write_all(&secret)?;
             file.sync_all()?;
             fs::rename(&new, path).with_context(|| format!("cannot write {}", path.display()))?;
-            Ok(key)
+            Ok(secret)
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_made_once_for_the_owner_only_and_a_broken_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (admin, secret) = (dir.path().join("admin.key"), dir.path().join("secret.key"));
+        let key = admin_key(&admin).unwrap();
+        assert_eq!(admin_key(&admin).unwrap(), key);
+        assert_eq!(secret_key(&secret).unwrap().as_bytes(), secret_key(&secret).unwrap().as_bytes());
+        for path in [&admin, &secret] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+            fs::write(path, "short").unwrap();
+        }
+        assert!(admin_key(&admin).unwrap_err().to_string().contains("admin.key"));
+        assert!(secret_key(&secret).unwrap_err().to_string().contains("secret.key"));
     }
 }

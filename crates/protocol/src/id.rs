@@ -79,6 +79,11 @@ impl UserId {
     pub const fn personal_log(self) -> ConversationId {
         ConversationId(self.0)
     }
+
+    /// When the account was made, in milliseconds since 1970: ids tell the time at which they were made.
+    pub const fn created_ms(self) -> i64 {
+        ((self.0 >> (NODE_BITS + COUNTER_BITS)) + EPOCH_MS) as i64
+    }
 }
 
 impl GroupId {
@@ -225,6 +230,14 @@ mod tests {
         for now in [Duration::ZERO, Duration::from_millis(EPOCH_MS + 5_000), Duration::from_millis(EPOCH_MS + 6_000)] {
             assert!(IdGenerator::new(node).after(before).generate(now).get() > before);
         }
+    }
+
+    #[test]
+    fn a_users_id_tells_when_the_account_was_made() {
+        let now = Duration::from_millis(EPOCH_MS + 86_400_123);
+        let id = IdGenerator::new(NodeNumber::new(1023).unwrap()).generate(now).get();
+        assert_eq!(Duration::from_millis(UserId::new(id).created_ms().try_into().unwrap()), now);
+        assert!(UserId::new(u64::MAX).created_ms() > 0);
     }
 
     #[test]

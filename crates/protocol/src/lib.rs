@@ -20,10 +20,19 @@ pub mod queue {
     include!(concat!(env!("OUT_DIR"), "/mpim.queue.v1.rs"));
 }
 
+/// The protocol's own description: an encoded `google.protobuf.FileDescriptorSet` of all its files, with their comments.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The names of all requests, as in the protocol's files and in the paths of HTTP: `log_in`, `send` …
+pub fn request_names() -> impl Iterator<Item = &'static str> {
+    const NAMES: &[&str] = include!(concat!(env!("OUT_DIR"), "/requests.rs"));
+    NAMES.iter().copied()
+}
+
 pub use content::RawContent;
 pub use error::{Advice, Error, Result};
 pub use id::{ConversationId, EntryId, GatewayId, GroupId, IdGenerator, InvalidId, NodeNumber, SessionId, UserId};
-pub use name::{InvalidName, UserName, is_invisible};
+pub use name::{InvalidName, UserName, is_invisible, name_key};
 
 /// What a client sends first on a TCP connection, before its first frame. No HTTP method begins with it, so that TCP
 /// and HTTP share a port.

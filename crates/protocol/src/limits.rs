@@ -12,7 +12,7 @@ pub const CLIENT_FRAME_BYTES_MAX: usize = 512 * 1024;
 pub const FIRST_FRAMES_BYTES_MAX: usize = 16 * 1024;
 /// One frame from a server, encoded in protobuf; in JSON it can take several times as much. A page of entries stays below [`PAGE_BYTES_MAX`] plus one entry.
 pub const SERVER_FRAME_BYTES_MAX: usize = 1024 * 1024;
-/// A link's address or its image's, in bytes.
+/// An address: a link's, its image's, a webhook's; in bytes.
 pub const URL_BYTES_MAX: usize = 2_048;
 /// A link's title, in characters.
 pub const LINK_TITLE_CHARS_MAX: usize = 200;
@@ -110,6 +110,44 @@ pub const MEMBERS_PAGE_MAX: u32 = 1_000;
 pub const MEMBERS_PAGE_DEFAULT: u32 = 100;
 /// Ids and names in one look-up of users.
 pub const FIND_USERS_MAX: usize = 500;
+/// A query for users, in characters.
+pub const SEARCH_USERS_QUERY_CHARS_MAX: usize = 32;
+/// Users in one page of a search.
+pub const SEARCH_USERS_MAX: u32 = 100;
+/// Users in one page of a search if the request does not say.
+pub const SEARCH_USERS_DEFAULT: u32 = 20;
+/// What is shown instead of a user's name, in characters.
+pub const DISPLAY_NAME_CHARS_MAX: usize = 64;
+/// A reference to a picture, in bytes.
+pub const AVATAR_BYTES_MAX: usize = 512;
+/// A user's status line, in characters.
+pub const STATUS_LINE_CHARS_MAX: usize = 140;
+/// A language's tag, in bytes.
+pub const LANGUAGE_BYTES_MAX: usize = 35;
+/// The message of a request to be friends, in characters.
+pub const FRIEND_MESSAGE_CHARS_MAX: usize = 200;
+/// A user's own name for another, in characters.
+pub const REMARK_CHARS_MAX: usize = 64;
+/// A user's bots.
+pub const BOTS_MAX: usize = 20;
+/// A bot's API keys that are good.
+pub const API_KEYS_MAX: usize = 20;
+/// A bot's webhooks.
+pub const WEBHOOKS_MAX: usize = 10;
+/// A bot's incoming webhooks.
+pub const INCOMING_WEBHOOKS_MAX: usize = 50;
+/// What an API key or an incoming webhook is for, in characters.
+pub const LABEL_CHARS_MAX: usize = 64;
+/// Dead letters in one page, or named to be delivered again.
+pub const DEAD_LETTERS_MAX: u32 = 500;
+/// Dead letters in one page if the request does not say.
+pub const DEAD_LETTERS_DEFAULT: u32 = 100;
+/// The text of a report, or the note with which it is closed, in characters.
+pub const REPORT_CHARS_MAX: usize = 1_000;
+/// Reports in one page.
+pub const REPORTS_MAX: u32 = 100;
+/// Reports in one page if the request does not say.
+pub const REPORTS_DEFAULT: u32 = 20;
 /// Users watched by one connection.
 pub const WATCH_USERS_MAX: usize = 500;
 /// Requests under way on one connection, sends apart.

@@ -3,8 +3,12 @@
 use std::{fmt, str::FromStr};
 
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+use unicode_security::{confusable_detection::skeleton, mixed_script::AugmentedScriptSet};
 
 use crate::limits::NAME_CHARS_MAX;
+
+/// Keys of names that nobody may have: in a text they would read as a mention of everybody.
+const RESERVED_KEYS: [&str; 2] = ["all", "everyone"];
 
 /// A text cannot be a user's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,10 +19,20 @@ pub enum InvalidName {
     /// A character that names may not hold.
     #[error("a name may not hold {0:?}: letters and digits of any script, and - _ . between them, are allowed")]
     Character(char),
+    /// It mixes scripts that nobody writes together, so that it could pass for another name.
+    #[error(
+        "a name may not mix scripts: letters of one script are allowed, and Latin letters together with Chinese, Japanese \
+         or Korean ones"
+    )]
+    MixedScripts,
+    /// It would read as a mention of everybody.
+    #[error("nobody may be called {0}: it stands for everybody")]
+    Reserved(String),
 }
 
-/// A user's name as the user writes it (in Unicode's form NFC). Two names that differ only in case or in compatible
-/// forms of characters (`Ａ` and `a`) are the same name: see [`key`](Self::key).
+/// A user's name as the user writes it (in Unicode's form NFC). Two names that differ only in case, in compatible forms
+/// of characters (`Ａ` and `a`) or in characters that look alike (Cyrillic `а` and Latin `a`) are the same name: see
+/// [`key`](Self::key).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct UserName(String);
 
@@ -28,11 +42,61 @@ impl UserName {
         &self.0
     }
 
-    /// What makes a name unique: its lower-case form after Unicode's normalisation NFKC, without what cannot be seen.
+    /// What makes a name unique: see [`name_key`].
     pub fn key(&self) -> String {
-        let visible = self.0.chars().filter(|c| !is_invisible(*c));
-        visible.nfkc().collect::<String>().to_lowercase().nfkc().collect()
+        name_key(&self.0)
     }
+}
+
+/// What a name is found by, whether it may be a new one or not: its lower-case form after Unicode's normalisation NFKC,
+/// without what cannot be seen, and with each character outside ASCII replaced by the one that stands for all those that
+/// look like it (UTS 39). ASCII stays as it is: `rn` and `m` are told apart, and a key sorts as its name does.
+pub fn name_key(text: &str) -> String {
+    let visible = text.chars().filter(|c| !is_invisible(*c));
+    let lower = visible.nfkc().collect::<String>().to_lowercase();
+    let mut key = String::with_capacity(lower.len());
+    for c in lower.nfd() {
+        key.push_str(&prototype(c));
+    }
+    key.to_lowercase().nfkc().collect()
+}
+
+/// What stands for all that look like a character in lower case or, if that is nothing in ASCII, as a capital.
+fn prototype(c: char) -> String {
+    if c.is_ascii() {
+        return c.into();
+    }
+    let prototype: String = skeleton(c.encode_utf8(&mut [0; 4])).collect();
+    let mut upper = c.to_uppercase();
+    if let (false, Some(upper), None) = (prototype.is_ascii(), upper.next(), upper.next())
+        && upper != c
+    {
+        let of_capital: String = skeleton(upper.encode_utf8(&mut [0; 4])).collect();
+        if of_capital.is_ascii() {
+            return of_capital;
+        }
+    }
+    prototype
+}
+
+/// Whether a name mixes scripts beyond what UTS 39 calls "highly restrictive": one script, or Latin with Chinese,
+/// Japanese or Korean.
+fn mixes_scripts(name: &str) -> bool {
+    let latin = AugmentedScriptSet::for_char('a');
+    let (mut has_latin, mut others) = (false, AugmentedScriptSet::default());
+    for scripts in name.chars().map(AugmentedScriptSet::for_char) {
+        if scripts == latin {
+            has_latin = true;
+        } else {
+            others.intersect_with(scripts);
+        }
+    }
+    if has_latin {
+        let mut with_latin = others;
+        with_latin.intersect_with(latin);
+        return with_latin.is_empty() && !(others.hanb || others.jpan || others.kore);
+    }
+    others.is_empty()
 }
 
 impl FromStr for UserName {
@@ -55,7 +119,14 @@ impl FromStr for UserName {
                 return Err(InvalidName::Character(c));
             }
         }
-        Ok(Self(name))
+        if mixes_scripts(&name) {
+            return Err(InvalidName::MixedScripts);
+        }
+        let name = Self(name);
+        if RESERVED_KEYS.contains(&name.key().as_str()) {
+            return Err(InvalidName::Reserved(name.0));
+        }
+        Ok(name)
     }
 }
 
@@ -128,5 +199,45 @@ mod tests {
         assert_eq!(key("e\u{301}"), key("É"));
         assert_eq!(key("ali\u{200d}ce"), key("alice"));
         assert_ne!(key("alice"), key("a.lice"));
+    }
+
+    #[test]
+    fn names_that_look_alike_are_the_same() {
+        assert_eq!(key("аре"), key("ape"), "Cyrillic");
+        assert_eq!(key("ΑΡΕ"), key("ape"), "Greek capitals");
+        assert_eq!(key("ТОМ"), key("tom"), "Cyrillic capitals");
+        assert_eq!(key("ТОМ"), key("том"));
+        assert_eq!(key("СССР"), key("cccp"));
+        assert_eq!(key("ロ"), key("口"));
+        for (a, b) in [("rn", "m"), ("l0", "lo"), ("小明", "小朋"), ("天", "夫"), ("Алиса", "Алина")] {
+            assert_ne!(key(a), key(b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn keys_of_ascii_and_chinese_names_are_their_lower_case() {
+        for name in ["alice_1.b-c", "01lim", "小明", "天气"] {
+            assert_eq!(key(name), name);
+        }
+    }
+
+    #[test]
+    fn scripts_are_mixed_only_where_people_do() {
+        for name in
+            ["alice小明", "Ａ小", "小明ちゃんＡ", "서울seoul", "ㄅ小b", "小明2号", "Ünal_3", "Алиса-1", "ひカ字"]
+        {
+            name.parse::<UserName>().unwrap();
+        }
+        for name in ["аlice", "Alisа", "αlice", "小аlice", "Алиса小", "شa", "서ひ"] {
+            assert_eq!(name.parse::<UserName>(), Err(InvalidName::MixedScripts), "{name}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_called_as_all_are() {
+        for name in ["all", "Everyone", "ＡＬＬ", "a\u{200c}ll"] {
+            assert!(name.parse::<UserName>().is_err(), "{name}");
+        }
+        "alle".parse::<UserName>().unwrap();
     }
 }

@@ -64,6 +64,48 @@ pub(crate) fn lines(field: &str, text: &str, chars_max: usize) -> Result<String>
     }
 }
 
+/// One line; may be empty, but not of characters alone that show nothing.
+pub(crate) fn line(field: &str, text: &str, chars_max: usize) -> Result<String> {
+    let text = text.trim();
+    if !text.is_empty() {
+        not_blank(field, text)?;
+    }
+    at_most_chars(field, text, chars_max)?;
+    no_controls(field, text)?;
+    Ok(text.to_owned())
+}
+
+/// A reference to a picture; may be empty.
+pub(crate) fn avatar(avatar: &str) -> Result<String> {
+    at_most_bytes("avatar", avatar, limits::AVATAR_BYTES_MAX)?;
+    let allowed = avatar.is_empty() || avatar.starts_with("https:") || avatar.starts_with("mpim:");
+    if !allowed || avatar.chars().any(|c| c.is_whitespace() || is_invisible(c)) {
+        return Err(Error::invalid("avatar: allowed are references that begin with https: or mpim:, and none"));
+    }
+    no_controls("avatar", avatar)?;
+    Ok(avatar.to_owned())
+}
+
+/// A language's tag (BCP 47), by its form; may be empty.
+pub(crate) fn language(tag: &str) -> Result<String> {
+    at_most_bytes("language", tag, limits::LANGUAGE_BYTES_MAX)?;
+    let is_part = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let begins = tag.split('-').next().is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_alphabetic()));
+    if !tag.is_empty() && !(begins && tag.split('-').all(is_part)) {
+        return Err(Error::invalid("language: allowed are tags such as en or zh-CN, and none"));
+    }
+    Ok(tag.to_owned())
+}
+
+/// How many are asked for.
+pub(crate) fn bounded(field: &str, asked: u32, default: u32, max: u32) -> Result<u32> {
+    match asked {
+        0 => Ok(default),
+        asked if asked <= max => Ok(asked),
+        asked => Err(Error::limit(field, asked, max)),
+    }
+}
+
 fn is_directional(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -91,5 +133,31 @@ mod tests {
             title(wrong).unwrap_err();
         }
         title(&"x".repeat(65)).unwrap_err();
+    }
+
+    #[test]
+    fn a_line_may_be_empty_but_not_look_so() {
+        assert_eq!(line("status_line", " in Lisbon 天 ", 20).unwrap(), "in Lisbon 天");
+        assert_eq!(line("status_line", "", 20).unwrap(), "");
+        for wrong in ["\u{3164}", "\u{200b}", "a\nb", "a\u{202e}b", "too long for a line of this length"] {
+            line("status_line", wrong, 20).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn pictures_and_languages_are_referred_to_in_their_forms() {
+        for good in ["", "https://example.com/a.png", "mpim:blob/1"] {
+            avatar(good).unwrap();
+        }
+        let long = format!("https:{}", "a".repeat(600));
+        for wrong in ["http://example.com/a", "javascript:alert(1)", "https://a b", "https:\u{202e}", long.as_str()] {
+            avatar(wrong).unwrap_err();
+        }
+        for good in ["", "en", "zh-CN", "sl-rozaj-biske-1994", "x-private"] {
+            language(good).unwrap();
+        }
+        for wrong in ["e n", "-", "en-", "12", "toolongapart", "天", "en_US"] {
+            language(wrong).unwrap_err();
+        }
     }
 }

@@ -1,36 +1,50 @@
-//! The user service: accounts, sessions, tokens.
+//! The user service: accounts, sessions and tokens; profiles and contacts; bots with their keys and webhooks; reports.
 
+mod accounts;
+mod bot_access;
+mod bots;
+mod closing;
+mod contacts;
 mod ended;
 mod failures;
 mod passwords;
+mod profiles;
+mod renamed;
+mod reports;
 mod sessions;
 mod tokens;
+mod webhooks;
 
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use api::{Call, Caller, ConnectIdentity, Identity, MessageService, Token, UserService};
+use api::{
+    Call, Caller, ConnectIdentity, Identity, IncomingTarget, MessageService, Token, UserService, contact_act::What,
+};
 use async_trait::async_trait;
 use cache::{Cache, Lookup, LookupConfig};
 use protocol::{
-    Error, IdGenerator, Result, SessionId, UserId, UserName, limits,
-    wire::{self, ErrorCode, Session, UserInfo, content::Kind},
+    Error, IdGenerator, Result, SessionId, UserId, limits,
+    wire::{self, Done, ErrorCode, Session, UserInfo},
 };
 use queue::Queue;
 use quick_cache::sync::Cache as QuickCache;
-use store::{Account, NewAccount, NewSession, Rotation, SessionRow, TokenHash, Users};
+use store::{Users, Webhooks};
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::{bot_access::BotAccess, passwords::PasswordConfig, tokens::SecretKey};
 use self::{
+    bots::{API_KEY_PREFIX, API_KEY_TTL, Key},
     ended::Ended,
     failures::FailedLogIns,
     passwords::Passwords,
+    renamed::Renamed,
+    sessions::session_ended,
     tokens::{Claims, Purpose, Tokens},
 };
-pub use self::{passwords::PasswordConfig, tokens::SecretKey};
 use crate::{Clock, noted::Noted, text};
 
 /// A session's last use is noted at most so often.
@@ -71,15 +85,19 @@ impl Config {
 pub struct Service {
     config: Config,
     store: Arc<dyn Users>,
+    store_webhooks: Arc<dyn Webhooks>,
     queue: Arc<dyn Queue>,
     messages: Arc<dyn MessageService>,
     by_id: Lookup<UserInfo>,
     by_name: Lookup<UserInfo>,
+    /// API keys by their hashes.
+    keys: Lookup<Key>,
     ids: Arc<IdGenerator>,
     clock: Clock,
     passwords: Passwords,
     tokens: Tokens,
     ended: Ended,
+    renamed: Renamed,
     failed: FailedLogIns,
     seen: Arc<Noted<SessionId>>,
     seen_noted: QuickCache<SessionId, i64>,
@@ -92,13 +110,15 @@ pub struct Service {
 pub struct Parts {
     /// Its part of the store.
     pub store: Arc<dyn Users>,
-    /// For names.
+    /// The same of webhooks.
+    pub webhooks: Arc<dyn Webhooks>,
+    /// For what everybody may know of users, and for API keys.
     pub cache: Arc<dyn Cache>,
     /// To close the connections of ended sessions.
     pub queue: Arc<dyn Queue>,
-    /// To tell users of their sessions, in their personal logs.
+    /// To tell users of their affairs, in their personal logs, and for what those logs hold.
     pub messages: Arc<dyn MessageService>,
-    /// For ids of users and sessions.
+    /// For ids of users, sessions, keys, webhooks and reports.
     pub ids: Arc<IdGenerator>,
     /// For dates and lifetimes.
     pub clock: Clock,
@@ -125,19 +145,24 @@ impl Tasks {
 }
 
 impl Service {
-    /// Starts the service. Reads which sessions ended of late, so that their tokens stay refused.
+    /// Starts the service. Reads which sessions ended of late, so that their tokens stay refused, and who was renamed, so
+    /// that older tokens do not bring former names back.
     ///
     /// # Errors
     ///
     /// The store cannot be read, or the settings for passwords are out of bounds.
     pub async fn start(config: Config, parts: Parts) -> Result<(Arc<Self>, Tasks)> {
-        let Parts { store, cache, queue, messages, ids, clock, key } = parts;
+        let Parts { store, webhooks, cache, queue, messages, ids, clock, key } = parts;
         let passwords = Passwords::start(&config.passwords)?;
         let ended = Ended::default();
         let now_ms = clock.now_ms();
         let over_ms = now_ms + ms(config.tokens_live());
         for session in store.sessions_ended_since(2 * now_ms - over_ms).await? {
             ended.add(session, now_ms, over_ms);
+        }
+        let renamed = Renamed::default();
+        for (user, name) in store.renamed_since(2 * now_ms - over_ms).await? {
+            renamed.add(user, name, now_ms, over_ms);
         }
         let seen = Noted::new();
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
@@ -152,17 +177,21 @@ impl Service {
         tasks.spawn(forget_expired(Arc::clone(&store), clock.clone(), config.tokens_live(), stop.clone()));
         let info_ttl = config.info_ttl;
         let lookup = |prefix| Lookup::new(Arc::clone(&cache), LookupConfig::new(prefix, info_ttl));
+        let keys = Lookup::new(Arc::clone(&cache), LookupConfig::new("api_key", API_KEY_TTL));
         let work = TaskTracker::new();
         let tasks = Tasks { work: work.clone(), stop, tasks };
         let tokens = Tokens::new(key)?;
         let service = Arc::new_cyclic(|me| Self {
             by_id: lookup("user"),
             by_name: lookup("user_name"),
+            keys,
+            renamed,
             tokens,
             failed: FailedLogIns::new(),
             seen_noted: QuickCache::new(SEEN_SESSIONS_MAX),
             config,
             store,
+            store_webhooks: webhooks,
             queue,
             messages,
             ids,
@@ -188,29 +217,18 @@ impl Service {
         })
     }
 
-    /// The account of a name, if this is its password.
-    async fn account(&self, name: &str, password: String) -> Result<Account> {
-        let name: UserName = name.parse().map_err(|_| wrong_credentials())?;
-        let (name_key, now_ms) = (name.key(), self.clock.now_ms());
-        check_length(&password)?;
-        // Counted before it is known whether it fails, as many may be tried at once.
-        self.failed.attempt(&name_key, now_ms)?;
-        let account = self.store.account_by_name(name_key.clone()).await?;
-        let hash = account.as_ref().map(|account| account.password_hash.as_str());
-        let right = self.passwords.verify(password, hash).await?;
-        match account {
-            Some(account) if right => {
-                self.failed.forget(&name_key);
-                Ok(account)
-            }
-            _ => Err(wrong_credentials()),
-        }
+    /// A number that nothing has yet.
+    fn new_id(&self) -> u64 {
+        self.ids.generate(self.clock.now()).get()
     }
 
     fn identify(&self, purposes: &[Purpose], token: &str) -> Result<(Claims, Identity)> {
-        let claims = self.tokens.check(purposes, token, self.clock.now_ms())?;
+        let mut claims = self.tokens.check(purposes, token, self.clock.now_ms())?;
         if self.ended.contains(claims.session) {
             return Err(session_ended());
+        }
+        if let Some(name) = self.renamed.name(claims.user) {
+            claims.name = name;
         }
         let user = UserInfo { id: claims.user.get(), name: claims.name.clone(), ..UserInfo::default() };
         let identity = Identity { user: Some(user), session: claims.session.get(), scopes: Vec::new() };
@@ -229,93 +247,31 @@ impl Service {
 #[async_trait]
 impl UserService for Service {
     async fn register(&self, call: &Call, request: wire::Register) -> Result<Session> {
-        let name: UserName = request.name.parse().map_err(|error| Error::invalid(format!("name: {error}")))?;
-        text::new_password(&request.password)?;
-        let (session, refresh) = self.new_session(&request.device)?;
-        let taken = {
-            let name = name.clone();
-            move || Error::new(ErrorCode::NameTaken, format!("the name {name} is taken"))
-        };
-        // A look before the hash, which is what costs.
-        if self.store.account_by_name(name.key()).await?.is_some() {
-            return Err(taken());
-        }
-        let account = NewAccount {
-            id: UserId::new(self.ids.generate(self.clock.now()).get()),
-            name: name.to_string(),
-            name_key: name.key(),
-            password_hash: self.passwords.hash(request.password).await?,
-            created_ms: session.created_ms,
-            session: session.clone(),
-        };
-        let (user, call) = (account.id, call.clone());
-        self.whole(async move |me| {
-            if !me.store.create_account(account, Vec::new()).await? {
-                return Err(taken());
-            }
-            me.by_name.invalidate(&[name.key()]).await;
-            me.by_id.invalidate(&[user]).await;
-            me.tell(&call, user, started(&session)).await;
-            me.session(user, name.as_str(), session.id, (refresh, session.refresh_expires_ms))
-        })
-        .await
+        self.make_account(call, request).await
     }
 
     async fn log_in(&self, call: &Call, request: wire::LogIn) -> Result<Session> {
-        let (session, refresh) = self.new_session(&request.device)?;
-        let account = self.account(&request.name, request.password).await?;
-        let call = call.clone();
-        self.whole(async move |me| {
-            me.create_session(&call, UserId::new(account.user.id), &session).await?;
-            // If the password was changed while this one was checked, the change did not see this session.
-            let now = me.store.account(UserId::new(account.user.id)).await?;
-            if now.is_none_or(|now| now.password_hash != account.password_hash) {
-                me.end_session(&call, UserId::new(account.user.id), session.id).await?;
-                return Err(wrong_credentials());
-            }
-            me.tell(&call, UserId::new(account.user.id), started(&session)).await;
-            me.session(
-                UserId::new(account.user.id),
-                &account.user.name,
-                session.id,
-                (refresh, session.refresh_expires_ms),
-            )
-        })
-        .await
+        self.start_session(call, request).await
     }
 
     async fn refresh(&self, call: &Call, request: wire::Refresh) -> Result<Session> {
-        let id = text::entry_id(&request.id)?;
-        let old = Tokens::refresh_hash(&request.refresh_token)?;
-        let (next, hash): (String, TokenHash) = self.tokens.next_refresh(&request.refresh_token, id)?;
-        let now_ms = self.clock.now_ms();
-        let expires_ms = now_ms + ms(self.config.refresh_token_ttl);
-        let call = call.clone();
-        self.whole(async move |me| match me.store.rotate_refresh(old, *id.as_bytes(), hash, expires_ms, now_ms).await? {
-            Rotation::Rotated(SessionRow { id, user, name }) => {
-                me.note_seen(id);
-                me.session(user, &name, id, (next, expires_ms))
-            }
-            Rotation::Replayed(SessionRow { id, user, name }) => {
-                tracing::warn!(%name, session = %id, "a used refresh token was presented again: the session is ended");
-                me.ended(&call, user, id).await;
-                Err(session_ended())
-            }
-            Rotation::Expired => Err(session_ended()),
-            Rotation::NotFound => {
-                Err(Error::new(ErrorCode::Unauthenticated, "refresh_token: not one that this server gave out"))
-            }
-        })
-        .await
+        self.renew_session(call, request).await
     }
 
     async fn authenticate(&self, _call: &Call, request: Token) -> Result<Identity> {
+        if let Some(secret) = request.token.strip_prefix(API_KEY_PREFIX) {
+            return self.key_identity(secret).await;
+        }
         let (claims, identity) = self.identify(&[Purpose::Access], &request.token)?;
         self.note_seen(claims.session);
         Ok(identity)
     }
 
     async fn connect(&self, _call: &Call, request: Token) -> Result<ConnectIdentity> {
+        if let Some(secret) = request.token.strip_prefix(API_KEY_PREFIX) {
+            let identity = Some(self.key_identity(secret).await?);
+            return Ok(ConnectIdentity { identity, ..ConnectIdentity::default() });
+        }
         let (claims, identity) = self.identify(&[Purpose::Resume, Purpose::Access], &request.token)?;
         self.note_seen(claims.session);
         let resume_expires_ms = self.clock.now_ms() + ms(self.config.resume_token_ttl());
@@ -323,41 +279,17 @@ impl UserService for Service {
         Ok(ConnectIdentity { identity: Some(identity), resume_token, resume_expires_ms })
     }
 
-    async fn check_session(&self, _call: &Call, request: Identity) -> Result<wire::Done> {
+    async fn check_session(&self, _call: &Call, request: Identity) -> Result<Done> {
         let has_ended = self.ended.contains(SessionId::new(request.session));
-        if has_ended { Err(session_ended()) } else { Ok(wire::Done {}) }
+        if has_ended { Err(session_ended()) } else { Ok(Done {}) }
     }
 
-    async fn change_password(&self, call: &Call, request: wire::ChangePassword) -> Result<wire::Done> {
-        let Caller { user, session, .. } = call.caller()?;
-        text::new_password(&request.new_password)?;
-        check_length(&request.old_password)?;
-        let account = self.store.account(user).await?.ok_or_else(|| Error::not_found("the account"))?;
-        let guesses = format!("change:{user}");
-        self.failed.attempt(&guesses, self.clock.now_ms())?;
-        if !self.passwords.verify(request.old_password, Some(&account.password_hash)).await? {
-            return Err(Error::new(ErrorCode::Forbidden, "old_password: wrong"));
-        }
-        self.failed.forget(&guesses);
-        let hash = self.passwords.hash(request.new_password).await?;
-        let now_ms = self.clock.now_ms();
-        let call = call.clone();
-        self.whole(async move |me| {
-            let ended =
-                me.store.change_password(user, account.password_hash, hash, session, now_ms, Vec::new()).await?;
-            let ended =
-                ended.ok_or_else(|| Error::unavailable("the password was changed elsewhere at the same time"))?;
-            me.tell(&call, user, Kind::PasswordChanged(wire::PasswordChanged {})).await;
-            for session in ended {
-                me.ended(&call, user, session).await;
-            }
-            Ok(wire::Done {})
-        })
-        .await
+    async fn change_password(&self, call: &Call, request: wire::ChangePassword) -> Result<Done> {
+        self.replace_password(call, request).await.map(done)
     }
 
     async fn list_sessions(&self, call: &Call, _request: wire::ListSessions) -> Result<wire::Sessions> {
-        let caller = call.caller()?;
+        let caller = full(call)?;
         let mut sessions = self.store.sessions(caller.user, self.clock.now_ms()).await?;
         for session in &mut sessions {
             session.current = session.id == caller.session.get();
@@ -365,11 +297,11 @@ impl UserService for Service {
         Ok(wire::Sessions { sessions })
     }
 
-    async fn revoke_session(&self, call: &Call, request: wire::RevokeSession) -> Result<wire::Done> {
-        let (user, call) = (call.caller()?.user, call.clone());
+    async fn revoke_session(&self, call: &Call, request: wire::RevokeSession) -> Result<Done> {
+        let (user, call) = (full(call)?.user, call.clone());
         self.whole(async move |me| {
             if me.end_session(&call, user, SessionId::new(request.session)).await? {
-                Ok(wire::Done {})
+                Ok(Done {})
             } else {
                 Err(Error::not_found(format_args!("session {}", request.session)))
             }
@@ -377,48 +309,175 @@ impl UserService for Service {
         .await
     }
 
-    async fn log_out(&self, call: &Call, _request: wire::LogOut) -> Result<wire::Done> {
-        let (Caller { user, session, .. }, call) = (call.caller()?, call.clone());
-        self.whole(async move |me| me.end_session(&call, user, session).await.map(|_| wire::Done {})).await
+    async fn log_out(&self, call: &Call, _request: wire::LogOut) -> Result<Done> {
+        let (Caller { user, session, .. }, call) = (full(call)?, call.clone());
+        self.whole(async move |me| me.end_session(&call, user, session).await.map(|_| Done {})).await
     }
 
     async fn find_users(&self, _call: &Call, request: wire::FindUsers) -> Result<wire::Users> {
-        let count = request.ids.len() + request.names.len();
-        if count > limits::FIND_USERS_MAX {
-            return Err(Error::limit("ids and names", count, limits::FIND_USERS_MAX));
-        }
-        let mut users = Vec::with_capacity(count);
-        if !request.ids.is_empty() {
-            let load = |ids: Vec<UserId>| async move {
-                let found = self.store.find(ids, Vec::new()).await?;
-                Ok(found.into_iter().map(|user| (UserId::new(user.id), user)).collect())
-            };
-            let ids: Vec<UserId> = request.ids.into_iter().map(UserId::new).collect();
-            users.extend(self.by_id.get_many(&ids, load).await?.into_iter().flatten());
-        }
-        // What cannot be a name has no user.
-        let keys = request.names.iter().filter_map(|name| Some(name.parse::<UserName>().ok()?.key()));
-        for key in keys {
-            let load = || async {
-                let found = self.store.find(Vec::new(), vec![key.clone()]).await?;
-                Ok(found.into_iter().next())
-            };
-            users.extend(self.by_name.get(key.as_str(), load).await?);
-        }
-        Ok(wire::Users { users, next_page: String::new() })
+        Ok(wire::Users { users: self.find(request).await?, next_page: String::new() })
+    }
+
+    async fn search_users(&self, _call: &Call, request: wire::SearchUsers) -> Result<wire::Users> {
+        self.search(request).await
+    }
+
+    async fn get_account(&self, call: &Call, _request: wire::GetAccount) -> Result<wire::Account> {
+        self.own(call, call.caller()?.user).await
+    }
+
+    async fn update_profile(&self, call: &Call, request: wire::UpdateProfile) -> Result<wire::Account> {
+        self.change_profile(call, request).await
+    }
+
+    async fn update_settings(&self, call: &Call, request: wire::UpdateSettings) -> Result<wire::Account> {
+        self.change_settings(call, request).await
+    }
+
+    async fn rename(&self, call: &Call, request: wire::Rename) -> Result<wire::Account> {
+        self.change_name(call, request).await
+    }
+
+    async fn delete_account(&self, call: &Call, request: wire::DeleteAccount) -> Result<Done> {
+        self.close_own(call, request).await.map(done)
+    }
+
+    async fn request_friend(&self, call: &Call, request: wire::RequestFriend) -> Result<Done> {
+        let message = text::lines("message", &request.message, limits::FRIEND_MESSAGE_CHARS_MAX)?;
+        self.contact(call, request.id, request.user, What::Request(message)).await
+    }
+
+    async fn answer_friend(&self, call: &Call, request: wire::AnswerFriend) -> Result<Done> {
+        self.contact(call, request.id, request.user, What::Answer(request.accept)).await
+    }
+
+    async fn withdraw_friend(&self, call: &Call, request: wire::WithdrawFriend) -> Result<Done> {
+        self.contact(call, request.id, request.user, What::Withdraw(true)).await
+    }
+
+    async fn remove_friend(&self, call: &Call, request: wire::RemoveFriend) -> Result<Done> {
+        self.contact(call, request.id, request.user, What::Remove(true)).await
+    }
+
+    async fn set_remark(&self, call: &Call, request: wire::SetRemark) -> Result<Done> {
+        let remark = text::line("remark", &request.remark, limits::REMARK_CHARS_MAX)?;
+        self.contact(call, request.id, request.user, What::Remark(remark)).await
+    }
+
+    async fn set_blocked(&self, call: &Call, request: wire::SetBlocked) -> Result<Done> {
+        self.contact(call, request.id, request.user, What::Block(request.blocked)).await
+    }
+
+    async fn list_contacts(&self, call: &Call, request: wire::ListContacts) -> Result<wire::Contacts> {
+        self.contacts(call, request).await
+    }
+
+    async fn create_bot(&self, call: &Call, request: wire::CreateBot) -> Result<wire::Bot> {
+        self.make_bot(call, request).await
+    }
+
+    async fn list_bots(&self, call: &Call, _request: wire::ListBots) -> Result<wire::Bots> {
+        self.own_bots(call).await
+    }
+
+    async fn delete_bot(&self, call: &Call, request: wire::DeleteBot) -> Result<Done> {
+        let bot = self.own_bot(call, request.bot).await?;
+        self.close_bot(UserId::new(bot.user.id)).await.map(done)
+    }
+
+    async fn create_api_key(&self, call: &Call, request: wire::CreateApiKey) -> Result<wire::ApiKey> {
+        self.make_api_key(call, request).await
+    }
+
+    async fn list_api_keys(&self, call: &Call, request: wire::ListApiKeys) -> Result<wire::ApiKeys> {
+        self.own_api_keys(call, request).await
+    }
+
+    async fn revoke_api_key(&self, call: &Call, request: wire::RevokeApiKey) -> Result<Done> {
+        self.end_api_key(call, request).await.map(done)
+    }
+
+    async fn create_webhook(&self, call: &Call, request: wire::CreateWebhook) -> Result<wire::Webhook> {
+        self.make_webhook(call, request).await
+    }
+
+    async fn list_webhooks(&self, call: &Call, request: wire::ListWebhooks) -> Result<wire::Webhooks> {
+        self.own_webhooks(call, request).await
+    }
+
+    async fn delete_webhook(&self, call: &Call, request: wire::DeleteWebhook) -> Result<Done> {
+        self.remove_webhook(call, request.webhook).await.map(done)
+    }
+
+    async fn list_dead_letters(&self, call: &Call, request: wire::ListDeadLetters) -> Result<wire::DeadLetters> {
+        self.dead_letters(call, request).await
+    }
+
+    async fn redeliver(&self, call: &Call, request: wire::Redeliver) -> Result<Done> {
+        self.redeliver_letters(call, request).await.map(done)
+    }
+
+    async fn create_incoming_webhook(
+        &self,
+        call: &Call,
+        request: wire::CreateIncomingWebhook,
+    ) -> Result<wire::IncomingWebhook> {
+        self.make_incoming(call, request).await
+    }
+
+    async fn list_incoming_webhooks(
+        &self,
+        call: &Call,
+        request: wire::ListIncomingWebhooks,
+    ) -> Result<wire::IncomingWebhooks> {
+        self.own_incoming(call, request).await
+    }
+
+    async fn delete_incoming_webhook(&self, call: &Call, request: wire::DeleteIncomingWebhook) -> Result<Done> {
+        self.remove_incoming(call, request.webhook).await.map(done)
+    }
+
+    async fn open_incoming_webhook(&self, _call: &Call, request: Token) -> Result<IncomingTarget> {
+        self.incoming_target(&request.token).await
+    }
+
+    async fn report(&self, call: &Call, request: wire::Report) -> Result<Done> {
+        self.file_report(call, request).await.map(done)
+    }
+
+    async fn suspend(&self, _call: &Call, request: wire::Suspend) -> Result<Done> {
+        self.keep_out(request).await.map(done)
+    }
+
+    async fn list_reports(&self, _call: &Call, request: wire::ListReports) -> Result<wire::Reports> {
+        self.filed_reports(request).await
+    }
+
+    async fn close_report(&self, _call: &Call, request: wire::CloseReport) -> Result<Done> {
+        self.finish_report(request).await.map(done)
     }
 }
 
-fn started(session: &NewSession) -> Kind {
-    Kind::SessionStarted(wire::SessionStarted { session: session.id.get(), device: session.device.clone() })
+fn done((): ()) -> Done {
+    Done {}
+}
+
+/// The caller, who is a user with a session: what concerns an account as a whole is not for API keys.
+fn full(call: &Call) -> Result<Caller> {
+    let caller = call.caller()?;
+    if caller.scopes.are_all() {
+        Ok(caller)
+    } else {
+        Err(Error::new(ErrorCode::Forbidden, "not with an API key: this needs a session"))
+    }
+}
+
+fn suspended() -> Error {
+    Error::new(ErrorCode::Suspended, "this account was suspended by those who run the server")
 }
 
 fn wrong_credentials() -> Error {
     Error::new(ErrorCode::WrongCredentials, "name or password is wrong")
-}
-
-fn session_ended() -> Error {
-    Error::new(ErrorCode::SessionEnded, "this session has ended: log in again")
 }
 
 fn check_length(password: &str) -> Result<()> {

@@ -65,6 +65,7 @@ impl System {
         };
         let parts = user::Parts {
             store: shared.clone(),
+            webhooks: shared.clone(),
             cache: cache.clone(),
             queue: queue.clone(),
             messages: message.clone(),

@@ -21,7 +21,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use protocol::{ConversationId, EntryId, UserId};
+use protocol::{
+    ConversationId, EntryId, RawContent, UserId,
+    wire::{Text, content},
+};
 use store::{
     Act, Messages, NewEntry, Revision,
     sqlite::{SqliteConfig, SqliteStore},
@@ -76,7 +79,7 @@ async fn append(store: &SqliteStore, dir: &Path, callers: u64, conversations: u6
     for caller in 0..callers {
         let (store, logs, stop) = (store.clone(), logs.clone(), stop.clone());
         tasks.spawn(async move {
-            let content = Bytes::from(vec![b'x'; 150]);
+            let content = RawContent::from(content::Kind::Text(Text { body: "x".repeat(146) })).as_bytes().clone();
             let mut waits = Vec::new();
             let mut turn = usize::try_from(caller)?;
             while !stop.load(Ordering::Relaxed) {

@@ -13,6 +13,7 @@
 pub mod accounts;
 pub mod administration;
 pub mod appending;
+pub mod bots;
 pub mod changes;
 pub mod contacts;
 pub mod direct;
@@ -24,18 +25,21 @@ pub mod links;
 pub mod membership;
 mod model;
 pub mod presence;
+pub mod profiles;
 pub mod reading;
 pub mod receipts;
+pub mod reports;
 mod scene;
 pub mod sessions;
 pub mod views;
+pub mod webhooks;
 
-use crate::{Groups, LastSeen, Messages, Users};
+use crate::{Groups, LastSeen, Messages, Users, Webhooks};
 
 /// All that a store does, for the tests alone: a service is handed only its own trait.
-pub trait Store: Users + Messages + Groups + LastSeen {}
+pub trait Store: Users + Webhooks + Messages + Groups + LastSeen {}
 
-impl<T: Users + Messages + Groups + LastSeen> Store for T {}
+impl<T: Users + Webhooks + Messages + Groups + LastSeen> Store for T {}
 
 /// Makes a test of each promise. The argument is an async function that returns an empty store and what must outlive it
 /// (a directory, a server).
@@ -47,7 +51,10 @@ macro_rules! contract_suite {
                 a_name_is_taken_once_however_many_ask,
                 an_account_made_again_with_its_id_is_there,
                 accounts_are_found_by_name_and_id,
-                a_password_is_changed_only_from_the_hash_it_had;
+                a_password_is_changed_only_from_the_hash_it_had,
+                what_is_told_of_an_account_is_noted_with_it,
+                a_deleted_account_is_an_empty_one,
+                a_suspended_account_is_kept_out_with_its_bots;
             sessions:
                 live_sessions_are_limited_and_listed_oldest_first,
                 a_refresh_token_is_used_once_and_a_replay_ends_the_session,
@@ -58,6 +65,21 @@ macro_rules! contract_suite {
                 ended_sessions_are_told_until_forgotten,
                 use_of_a_session_is_noted_forward_only,
                 use_prolongs_a_session_and_its_unused_token;
+            profiles:
+                a_profile_changes_as_told,
+                a_name_given_up_is_kept_for_a_while,
+                users_are_found_by_how_their_names_begin;
+            bots:
+                a_request_makes_one_bot_for_good,
+                an_api_key_is_good_until_it_ends,
+                a_deleted_bot_has_no_keys,
+                an_incoming_webhook_is_found_by_its_token;
+            webhooks:
+                a_request_makes_one_webhook_for_good,
+                a_webhook_never_goes_back,
+                dead_letters_are_kept_within_a_bound;
+            reports:
+                reports_are_listed_newest_first_until_closed;
             groups:
                 a_request_makes_one_group_for_good,
                 groups_are_found_by_id;

@@ -1,4 +1,4 @@
-//! Durable truth. One trait for each owner: [`Users`], [`Messages`], [`Groups`], [`LastSeen`]; a service is handed only its own.
+//! Durable truth. One trait for each owner: [`Users`], [`Webhooks`], [`Messages`], [`Groups`], [`LastSeen`]; a service is handed only its own.
 //!
 //! What every store promises, and the contract suite checks:
 //!
@@ -10,6 +10,7 @@
 //! - what an entry is allowed by (a role, a friendship) is looked at in the transaction that appends it;
 //! - dropping a method's future does not undo or halve it.
 
+mod bots;
 pub mod contacts;
 #[cfg(feature = "contract")]
 pub mod contract;
@@ -18,10 +19,13 @@ mod groups;
 mod kinds;
 mod messages;
 mod presence;
+mod reports;
 mod users;
+mod webhooks;
 
 pub mod sqlite;
 
+pub use bots::{ApiKeyRow, BotRow, Incoming, NewApiKey, NewBot, NewIncoming};
 pub use error::{Error, Result};
 pub use groups::{Group, GroupLink, Groups, JoinRequestRow, NewGroup};
 pub use messages::{
@@ -30,8 +34,6 @@ pub use messages::{
     ReadMark, ReceiptCounts, Refused, Revision, Scan, Telling, UserSettings, content_kind,
 };
 pub use presence::LastSeen;
-pub use users::{
-    Account, ApiKeyRow, BotRow, DeadLetterRow, Incoming, NewAccount, NewApiKey, NewBot, NewIncoming, NewReport,
-    NewSession, NewWebhook, ProfileChange, ReportRow, Rotation, SessionRow, TokenHash, Users, WebhookRow, WebhookState,
-    Webhooks,
-};
+pub use reports::{NewReport, ReportRow};
+pub use users::{Account, NAME_KEPT, NewAccount, NewSession, ProfileChange, Rotation, SessionRow, TokenHash, Users};
+pub use webhooks::{DeadLetterRow, NewWebhook, WebhookRow, WebhookState, Webhooks};

@@ -8,9 +8,13 @@
 //!
 //! The store heals by itself: after a failed transaction nothing is remembered of it, and the next one tries again.
 
+mod accounts;
+mod api_keys;
 mod append;
+mod bots;
 mod changes;
 mod checkpoint;
+mod closing;
 mod contacts;
 mod convert;
 mod direct;
@@ -23,10 +27,13 @@ mod logs;
 mod members;
 mod membership;
 mod messages;
+mod names;
 mod open;
 mod pages;
 mod presence;
+mod profiles;
 mod readers;
+mod reports;
 mod sessions;
 mod standing;
 mod users;
@@ -111,7 +118,8 @@ impl SqliteStore {
         open::open(&config)
     }
 
-    /// The largest id of a user, session, group or conversation here; new ones are to be larger. 0: none.
+    /// The largest id of a user, session, group, conversation, key, webhook, dead letter or report here; new ones are to be
+    /// larger. 0: none.
     ///
     /// # Errors
     ///
@@ -120,7 +128,11 @@ impl SqliteStore {
         self.read(|connection| {
             connection.query_row(
                 "SELECT max(coalesce((SELECT max(id) FROM users), 0), coalesce((SELECT max(id) FROM sessions), 0),
-                     coalesce((SELECT max(id) FROM groups), 0), coalesce((SELECT max(id) FROM conversations), 0))",
+                     coalesce((SELECT max(id) FROM groups), 0), coalesce((SELECT max(id) FROM conversations), 0),
+                     coalesce((SELECT max(id) FROM api_keys), 0), coalesce((SELECT max(id) FROM webhooks), 0),
+                     coalesce((SELECT max(id) FROM incoming_webhooks), 0),
+                     coalesce((SELECT max(id) FROM dead_letters), 0),
+                     coalesce((SELECT max(id) FROM reports), 0))",
                 [],
                 |row| convert::number(row, 0),
             )

@@ -1,15 +1,20 @@
 //! Accounts and sessions.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use protocol::{
-    ConversationId, EntryId, SessionId, UserId,
-    wire::{Entry, ReportReason, SessionInfo, UserInfo},
+    SessionId, UserId,
+    wire::{SessionInfo, UserInfo},
 };
 
-use crate::{Result, Telling};
+use crate::{ApiKeyRow, BotRow, Incoming, NewApiKey, NewBot, NewIncoming, NewReport, ReportRow, Result, Telling};
 
 /// The SHA-256 of a refresh token; the token itself is stored nowhere.
 pub type TokenHash = [u8; 32];
+
+/// How long a name that was given up by a change is kept from others.
+pub const NAME_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// An account to be made, with its first session.
 #[derive(Debug, Clone)]
@@ -43,34 +48,6 @@ pub struct Account {
     pub owner: Option<UserId>,
 }
 
-/// A bot to be made.
-#[derive(Debug, Clone)]
-pub struct NewBot {
-    /// Its id, unless the request has made one before.
-    pub id: UserId,
-    /// The request's id: with the owner its key for good.
-    pub request: EntryId,
-    /// Whose it is.
-    pub owner: UserId,
-    /// The name as the owner writes it.
-    pub name: String,
-    /// What makes the name unique: `UserName::key`.
-    pub name_key: String,
-    /// What to show instead of the name.
-    pub display_name: String,
-    /// Milliseconds since 1970.
-    pub created_ms: i64,
-}
-
-/// A bot.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BotRow {
-    /// Its account.
-    pub user: UserInfo,
-    /// Milliseconds since 1970.
-    pub created_ms: i64,
-}
-
 /// What changes in a profile; `None`: nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProfileChange {
@@ -82,148 +59,6 @@ pub struct ProfileChange {
     pub status_line: Option<String>,
     /// BCP 47.
     pub language: Option<String>,
-}
-
-/// An API key to be made; the key itself is stored nowhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewApiKey {
-    /// Its row.
-    pub row: ApiKeyRow,
-    /// The request's id: with the bot its key for good.
-    pub request: EntryId,
-    /// SHA-256 of the key.
-    pub hash: TokenHash,
-}
-
-/// An API key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiKeyRow {
-    /// Its id, from the same numbers as sessions'.
-    pub id: SessionId,
-    /// Whose it is.
-    pub bot: UserId,
-    /// What it is for.
-    pub label: String,
-    /// What it may be used for, a bit for each number of `wire::Scope`.
-    pub scopes: u32,
-    /// Milliseconds since 1970.
-    pub created_ms: i64,
-    /// Milliseconds since 1970; 0: never.
-    pub expires_ms: i64,
-}
-
-/// A webhook to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewWebhook {
-    /// Its row.
-    pub row: WebhookRow,
-    /// The request's id: with the bot its key for good.
-    pub request: EntryId,
-}
-
-/// An outgoing webhook.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WebhookRow {
-    /// Its id.
-    pub id: u64,
-    /// Whose entries it posts.
-    pub bot: UserId,
-    /// Where to.
-    pub url: String,
-    /// What deliveries are signed with.
-    pub secret: Vec<u8>,
-    /// Milliseconds since 1970.
-    pub created_ms: i64,
-    /// Entries that were given up.
-    pub dead_letters: u64,
-    /// Why the last attempt failed.
-    pub last_error: String,
-}
-
-/// How far a webhook has come: opaque to the store, see the `webhooks` crate.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WebhookState {
-    /// Where to catch up from.
-    pub cursor: String,
-    /// The last entry done with, by conversation.
-    pub positions: Vec<(ConversationId, u64)>,
-}
-
-/// A delivery that was given up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetterRow {
-    /// Its id, growing.
-    pub id: u64,
-    /// The entry's conversation …
-    pub conversation: ConversationId,
-    /// … and position.
-    pub position: u64,
-    /// When it was given up, milliseconds since 1970.
-    pub time_ms: i64,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// Why the last attempt failed.
-    pub error: String,
-    /// It is to be tried again.
-    pub redeliver: bool,
-}
-
-/// An incoming webhook to be made; its token is stored nowhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewIncoming {
-    /// Its row.
-    pub row: Incoming,
-    /// The request's id: with the bot its key for good.
-    pub request: EntryId,
-    /// SHA-256 of the token.
-    pub hash: TokenHash,
-}
-
-/// An incoming webhook.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Incoming {
-    /// Its id.
-    pub id: u64,
-    /// Who posts.
-    pub bot: UserId,
-    /// Where to.
-    pub conversation: ConversationId,
-    /// What it is for.
-    pub label: String,
-    /// Milliseconds since 1970.
-    pub created_ms: i64,
-}
-
-/// A report to be filed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewReport {
-    /// Its id, growing.
-    pub id: u64,
-    /// The request's id: with the reporter its key for good.
-    pub request: EntryId,
-    /// Who reports.
-    pub reporter: UserId,
-    /// Who is reported.
-    pub reported: UserId,
-    /// Why.
-    pub reason: ReportReason,
-    /// In the reporter's words.
-    pub text: String,
-    /// Milliseconds since 1970.
-    pub time_ms: i64,
-    /// The message, as it was.
-    pub message: Option<(ConversationId, Entry)>,
-}
-
-/// A report.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ReportRow {
-    /// As it was filed.
-    pub report: NewReport,
-    /// It was dealt with …
-    pub closed: bool,
-    /// … like this.
-    pub note: String,
 }
 
 /// A session to be started.
@@ -262,6 +97,8 @@ pub enum Rotation {
     Replayed(SessionRow),
     /// It is over, or its session has ended.
     Expired,
+    /// Its session has ended with all others of the account, which is kept out.
+    Suspended,
     /// No such token was ever made.
     NotFound,
 }
@@ -270,7 +107,7 @@ pub enum Rotation {
 /// service tells; see [`Telling`].
 #[async_trait]
 pub trait Users: Send + Sync + 'static {
-    /// Makes an account and its first session; `false` if the name is taken, or was another's less than 30 days ago.
+    /// Makes an account and its first session; `false` if the name is taken, or was another's less than [`NAME_KEPT`] ago.
     async fn create_account(&self, account: NewAccount, tell: Vec<Telling>) -> Result<bool>;
 
     /// The account with this name key.
@@ -308,14 +145,16 @@ pub trait Users: Send + Sync + 'static {
     /// name is free. Reports about it stay.
     async fn delete_account(&self, user: UserId, now_ms: i64) -> Result<Vec<SessionId>>;
 
-    /// Keeps an account out, ending its sessions and keys, which are returned, or lets it in again; `None` if there is none.
-    async fn suspend(&self, user: UserId, suspended: bool, now_ms: i64) -> Result<Option<Vec<SessionId>>>;
+    /// Keeps an account and its bots out, ending their sessions and keys, which are returned with their users, or lets them in
+    /// again; `None` if there is none.
+    async fn suspend(&self, user: UserId, suspended: bool, now_ms: i64) -> Result<Option<Vec<(UserId, SessionId)>>>;
 
     /// Starts a session; `false` if the user has `limit` live ones already, or the account is suspended or deleted.
     async fn create_session(&self, user: UserId, session: NewSession, limit: usize, tell: Vec<Telling>)
     -> Result<bool>;
 
-    /// Uses up the refresh token `old`, in the request `request`, and makes `new` valid until `new_expires_ms`.
+    /// Uses up the refresh token `old`, in the request `request`, and makes `new` valid until `new_expires_ms`. That a replay
+    /// ended a session is told as `SessionEnded` in the personal log, by an effect.
     async fn rotate_refresh(
         &self,
         old: TokenHash,
@@ -334,8 +173,8 @@ pub trait Users: Send + Sync + 'static {
     /// Ends a session of the user and all its tokens; `false` if there is none, or it has ended before: then nothing is told.
     async fn end_session(&self, user: UserId, session: SessionId, now_ms: i64, tell: Vec<Telling>) -> Result<bool>;
 
-    /// Replaces the password hash and ends all sessions but `keep`; returns those ended. `None` if the hash is no longer
-    /// `old_hash`.
+    /// Replaces the password hash and ends all sessions but `keep`; returns those ended, each of which is told as
+    /// `SessionEnded` after what is in `tell`. `None` if the hash is no longer `old_hash`.
     async fn change_password(
         &self,
         user: UserId,
@@ -394,42 +233,4 @@ pub trait Users: Send + Sync + 'static {
 
     /// Closes a report; `false` if there is none.
     async fn close_report(&self, id: u64, note: String) -> Result<bool>;
-}
-
-/// What is stored of outgoing webhooks, for the user service and for whoever delivers.
-#[async_trait]
-pub trait Webhooks: Send + Sync + 'static {
-    /// Makes a webhook, which begins at `state`; `false` if the bot has `limit` already. The same request makes the same one
-    /// again.
-    async fn create_webhook(&self, webhook: NewWebhook, state: WebhookState, limit: usize) -> Result<bool>;
-
-    /// The bot's webhooks, oldest first; of all bots if `None`.
-    async fn webhooks(&self, bot: Option<UserId>) -> Result<Vec<WebhookRow>>;
-
-    /// The webhook with this id.
-    async fn webhook(&self, id: u64) -> Result<Option<WebhookRow>>;
-
-    /// Removes a webhook with its state and dead letters; `false` if there is none.
-    async fn delete_webhook(&self, id: u64) -> Result<bool>;
-
-    /// How far a webhook has come.
-    async fn webhook_state(&self, id: u64) -> Result<WebhookState>;
-
-    /// Notes how far it has come: an empty cursor leaves the former, positions are merged by maximum.
-    async fn put_webhook_state(&self, id: u64, state: WebhookState) -> Result<()>;
-
-    /// Notes why the last attempt failed; empty: it did not.
-    async fn put_webhook_error(&self, id: u64, error: String) -> Result<()>;
-
-    /// Adds a dead letter, dropping the oldest beyond `letters_max`.
-    async fn add_dead_letter(&self, webhook: u64, letter: DeadLetterRow, letters_max: usize) -> Result<()>;
-
-    /// Dead letters by ascending id after `after`; only those to be tried again if `redeliver`.
-    async fn dead_letters(&self, webhook: u64, after: u64, limit: u32, redeliver: bool) -> Result<Vec<DeadLetterRow>>;
-
-    /// Marks dead letters (none named: all) to be tried again.
-    async fn redeliver(&self, webhook: u64, letters: Vec<u64>) -> Result<()>;
-
-    /// Removes a dead letter that was delivered after all.
-    async fn remove_dead_letter(&self, webhook: u64, letter: u64) -> Result<()>;
 }

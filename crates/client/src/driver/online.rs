@@ -209,9 +209,25 @@ impl<'a> Online<'a> {
         match push {
             Answer::Goodbye(goodbye) => return Err(Error::goodbye(goodbye)),
             Answer::PresenceChanged(presence) => self.work.notify(Event::Presence(presence)),
-            _ => {}
+            Answer::DeliveredMoved(wire::DeliveredMoved { conversation, user, position }) => {
+                let (conversation, user) = (ConversationId::new(conversation), UserId::new(user));
+                self.work.notify(Event::DeliveredMoved { conversation, user, position });
+            }
+            Answer::Typing(wire::TypingNotice { conversation, user }) => {
+                let (conversation, user) = (ConversationId::new(conversation), UserId::new(user));
+                self.work.notify(Event::Typing { conversation, user });
+            }
+            Answer::UserChanged(user) => {
+                self.work.notify(Event::UserChanged(user));
+            }
+            other => self.tell_engine(other, now),
         }
-        let Some(engine) = &mut self.work.engine else { return Ok(()) };
+        Ok(())
+    }
+
+    /// Pushes that concern the sync engine, if somebody wants entries.
+    fn tell_engine(&mut self, push: Answer, now: Instant) {
+        let Some(engine) = &mut self.work.engine else { return };
         match push {
             Answer::Entry(mut push) => {
                 if let Some(entry) = push.entry.take() {
@@ -226,7 +242,6 @@ impl<'a> Online<'a> {
             // Of a newer server.
             _ => {}
         }
-        Ok(())
     }
 
     fn on_answer(&mut self, request: u32, answer: Answer, now: Instant) -> Result<(), Error> {

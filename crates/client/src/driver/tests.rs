@@ -34,8 +34,8 @@ fn direct() -> Target {
 
 fn head(last_position: u64) -> wire::Head {
     let kind = wire::ConversationKind::Direct.into();
-    let peer = Some(wire::UserInfo { id: PEER, name: "bob".into() });
-    let conversation = Some(wire::Conversation { id: DIRECT, kind, peer, title: String::new() });
+    let peer = Some(wire::UserInfo { id: PEER, name: "bob".into(), ..wire::UserInfo::default() });
+    let conversation = Some(wire::Conversation { id: DIRECT, kind, peer, ..wire::Conversation::default() });
     wire::Head { conversation, last_position, ..wire::Head::default() }
 }
 
@@ -305,8 +305,8 @@ async fn requests_are_answered_by_number_and_time_out_alone() {
         let requests = [peer.expect().await, peer.expect().await];
         for (request, body) in requests.into_iter().rev() {
             if let Request::FindUsers(_) = body {
-                let users = vec![wire::UserInfo { id: PEER, name: "bob".into() }];
-                peer.answer(request, Answer::Users(wire::Users { users })).await;
+                let users = vec![wire::UserInfo { id: PEER, name: "bob".into(), ..wire::UserInfo::default() }];
+                peer.answer(request, Answer::Users(wire::Users { users, ..wire::Users::default() })).await;
             }
         }
     });

@@ -9,6 +9,8 @@ use crate::profile::ConversationState;
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) kind: wire::ConversationKind,
+    /// Something was heard of it, so that it has a beginning.
+    pub(super) begun: bool,
     /// Delivered up to here.
     pub(super) applied: u64,
     /// The last position known to exist; never less than `applied`.
@@ -42,6 +44,15 @@ impl Log {
         }
     }
 
+    /// Settles where delivery begins, the first time that a position is heard of: so many entries before it.
+    pub(super) fn begin(&mut self, last: u64, recent: Option<u64>) {
+        if !self.begun {
+            self.begun = true;
+            self.applied = recent.map_or(0, |recent| last.saturating_sub(recent));
+            self.last = self.last.max(self.applied);
+        }
+    }
+
     /// How many entries to fetch: up to the first one held back, or to the last one.
     pub(super) fn missing(&self) -> u64 {
         let until = self.early.keys().next().map_or(self.last, |first| first - 1);
@@ -57,6 +68,6 @@ impl Log {
 impl From<ConversationState> for Log {
     fn from(state: ConversationState) -> Self {
         let ConversationState { kind, applied, read, peer_read } = state;
-        Self { kind, applied, last: applied, read, peer_read, ..Self::default() }
+        Self { kind, begun: applied > 0, applied, last: applied, read, peer_read, ..Self::default() }
     }
 }

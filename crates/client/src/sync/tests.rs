@@ -356,3 +356,26 @@ fn heads_that_bring_what_is_missing_spare_the_fetch() {
     assert_eq!(run.device.received[&10].len(), 2);
     assert!(run.requests.is_empty() && run.device.caught_up);
 }
+
+#[test]
+fn a_log_not_heard_of_before_may_begin_near_its_end() {
+    let (mut run, now) = (Run::new(), Instant::now());
+    for _ in 0..9 {
+        run.model.append(1, 7);
+    }
+    let mut engine = engine(&run.device).beginning_at(Some(3));
+    let sync = engine.connect();
+    engine.on_sync_page(run.model.sync(&sync), now);
+    while let Some(Request::Fetch(fetch, ids)) = engine.next_request(now) {
+        assert_eq!(fetch.histories[0].from, Some(wire::history::From::After(6)));
+        let entries = run.model.logs[&1][6..].to_vec();
+        engine.on_fetched(&ids, vec![wire::HistoryPage { conversation: 1, entries, last_position: 9 }], now);
+    }
+    let tenth = run.model.append(1, 7);
+    engine.on_entry(ConversationId::new(1), wire::ConversationKind::Group, tenth, now);
+    let positions = |output| match output {
+        Output::Entry { entry, .. } => Some(entry.position),
+        _ => None,
+    };
+    assert_eq!(engine.take_outputs().filter_map(positions).collect::<Vec<_>>(), [7, 8, 9, 10]);
+}

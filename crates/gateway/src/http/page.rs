@@ -9,12 +9,21 @@ const CHINESE: &str = include_str!("page/zh.html");
 
 /// The page in Chinese or English, whichever the browser prefers; the other one follows.
 pub(super) async fn show(headers: HeaderMap) -> Response {
-    let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let (first, second) = if prefers_chinese(accepted) { (CHINESE, ENGLISH) } else { (ENGLISH, CHINESE) };
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let host = if is_plain(host) { host } else { "127.0.0.1:8080" };
+    let (first, second) = if wants_chinese(&headers) { (CHINESE, ENGLISH) } else { (ENGLISH, CHINESE) };
+    let host = host(&headers);
     let page = format!("{HEAD}{first}<hr>\n{second}</main>\n").replace("{{host}}", host);
     ([(header::VARY, "accept-language"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")], Html(page)).into_response()
+}
+
+/// Whether the browser prefers Chinese.
+pub(super) fn wants_chinese(headers: &HeaderMap) -> bool {
+    prefers_chinese(headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default())
+}
+
+/// The host by which the browser knows this server, to be shown in a page.
+pub(super) fn host(headers: &HeaderMap) -> &str {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if is_plain(host) { host } else { "127.0.0.1:8080" }
 }
 
 /// Whether a host may stand in a page as it is.

@@ -5,11 +5,15 @@ use std::{collections::HashSet, sync::Arc};
 use api::{Call, Caller, ConnectIdentity, ListGroupsRequest, Scopes, Token};
 use protocol::{
     Error, GroupId, Result, SessionId, UserId,
-    wire::{Connect, Connected, ErrorCode, SyncPage, connect},
+    wire::{Connect, Connected, ErrorCode, Sync, SyncPage, client_frame, connect},
 };
 
 use super::{Connection, Hub};
-use crate::{dispatch::now_ms, session::accepted_heartbeat};
+use crate::{
+    admission::allowed,
+    dispatch::{self, now_ms},
+    session::accepted_heartbeat,
+};
 
 impl Hub {
     /// Binds the connection to the token's session. The order is what makes catching up complete: the route stands and
@@ -36,6 +40,10 @@ impl Hub {
             .and_then(|identity| Some((identity.user?, identity.session, Scopes::of_identity(&identity.scopes))))
             .ok_or_else(|| Error::unavailable("the user service did not say who this is"))?;
         let caller = Caller { user: UserId::new(user.id), session: SessionId::new(session), scopes };
+        if request.sync.is_some() {
+            let sync = client_frame::Body::Sync(Sync::default());
+            allowed(caller, dispatch::row(&sync))?;
+        }
         call.caller = Some(caller);
         self.enter(connection, caller)?;
         // If the session ended meanwhile, those who were told to close did not include this connection.

@@ -1,4 +1,5 @@
-//! Users whose last connection here has ended: told as gone only if they are not back after a while.
+//! Users whose last connection here has ended, or the last one at which they were: told as gone, or as away, only if they
+//! are not back after a while.
 //!
 //! A phone that changes networks, and ten thousand clients whose connections broke at once, come back within moments:
 //! nobody needs to see them go and come, and there is enough to do meanwhile.
@@ -13,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::Hub;
+use super::{Hub, routes::Route};
 
 #[derive(Debug)]
 pub(super) struct Departures {
@@ -61,7 +62,7 @@ impl Hub {
                     () = sleep_until(due) => {}
                 }
                 while let Some(caller) = self.departures.take_due() {
-                    if !self.holds(caller.user) {
+                    if self.whereabouts(caller.user) != (Route::Present { away: false }) {
                         // It is tried again elsewhere if it fails.
                         let _ = self.settle_route(caller).await;
                     }

@@ -136,6 +136,10 @@ impl Listener {
                 let receivers = self.hub.group_receivers(group, origin);
                 self.push(&Push::from_encoded(frame), &receivers);
             }
+            (Some(What::Frame(frame)), Topic::Presence(user)) if delivery.hide_from != 0 => {
+                let receivers = self.hub.hide(user, UserId::new(delivery.hide_from));
+                self.push(&Push::from_encoded(frame), &receivers);
+            }
             (Some(What::Frame(frame)), Topic::Presence(user)) => {
                 let push = Arc::new(Push::from_encoded(frame));
                 let mut receivers = Vec::new();

@@ -103,6 +103,30 @@ impl Hub {
         self.topics.release(released);
     }
 
+    /// Ends the watches of the user by `watcher`, also where it is not yet known whether they may be. Returns the connections
+    /// that were told that they would hear of the user, for a last word.
+    pub(super) fn hide(&self, user: UserId, watcher: UserId) -> Vec<Arc<Connection>> {
+        let mut released = Vec::new();
+        let mut receivers = Vec::new();
+        {
+            let mut state = self.state.lock();
+            let is_watchers = |watch: &Watch| watch.connection.caller.get().is_some_and(|by| by.user == watcher);
+            let ended: Vec<_> =
+                state.watched.get(&user).into_iter().flatten().filter(|watch| is_watchers(watch)).collect();
+            let allowed = ended.iter().filter(|watch| matches!(watch.standing, Standing::Allowed));
+            receivers.extend(allowed.map(|watch| watch.connection.clone()));
+            let ended: Vec<_> = ended.into_iter().map(|watch| watch.connection.id).collect();
+            for connection in ended {
+                if let Some(watching) = state.watching.get_mut(&connection) {
+                    watching.retain(|watched| *watched != user);
+                }
+                state.remove_watch(user, connection, &mut released);
+            }
+        }
+        self.topics.release(released);
+        receivers
+    }
+
     /// The connections to tell of a change in a user's presence.
     pub(super) fn watchers(&self, user: UserId, push: &Arc<Push>, receivers: &mut Vec<Arc<Connection>>) {
         let mut state = self.state.lock();

@@ -3,14 +3,17 @@
 //! A user's arrivals and departures are told one after the other, and each looks at what is true when its turn comes: so
 //! however they race, the last one told is right.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use api::{Arrival, Caller};
 use parking_lot::Mutex;
 use protocol::UserId;
 use tokio::{sync::Mutex as Turn, task::JoinHandle};
 
-use super::Hub;
+use super::{Connection, Hub};
 
 #[derive(Debug, Default)]
 pub(super) struct Routes {
@@ -22,15 +25,26 @@ pub(super) struct Routes {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Route {
+pub(super) enum Route {
     #[default]
     Absent,
-    Present,
+    /// With a connection here; away if the user is at none of the devices.
+    Present { away: bool },
     /// A call failed: it may have had its effect.
     Unknown,
 }
 
 impl Hub {
+    /// The user is at this connection's device, or is not. Waits until the presence service knows; it is told later if
+    /// that fails, or if the future is dropped.
+    pub(crate) async fn set_away(self: &Arc<Self>, connection: &Connection, away: bool) {
+        if connection.away.swap(away, Ordering::Relaxed) != away
+            && let Some(caller) = connection.caller.get()
+        {
+            let _ = self.settle_route(*caller).await;
+        }
+    }
+
     /// Makes the user's route what it should be; the work goes on if the handle is dropped.
     pub(super) fn settle_route(self: &Arc<Self>, caller: Caller) -> JoinHandle<()> {
         let hub = self.clone();
@@ -38,7 +52,7 @@ impl Hub {
             let turn = hub.routes.turns.lock().entry(caller.user).or_default().clone();
             {
                 let mut route = turn.lock().await;
-                let wanted = if hub.holds(caller.user) { Route::Present } else { Route::Absent };
+                let wanted = hub.whereabouts(caller.user);
                 if *route != wanted {
                     *route = Route::Unknown;
                     if hub.tell(caller, wanted).await {
@@ -60,12 +74,12 @@ impl Hub {
 
     async fn tell(&self, caller: Caller, wanted: Route) -> bool {
         let call = self.call(Some(caller));
-        let arrival = Arrival { gateway: self.gateway.get(), away: false };
+        let gateway = self.gateway.get();
         let presence = &self.dispatch.services().presence;
         let told = async {
             match wanted {
-                Route::Present => presence.arrive(&call, arrival).await,
-                _ => presence.leave(&call, arrival).await,
+                Route::Present { away } => presence.arrive(&call, Arrival { gateway, away }).await,
+                _ => presence.leave(&call, Arrival { gateway, away: false }).await,
             }
         };
         let why = match tokio::time::timeout_at(call.deadline, told).await {

@@ -12,7 +12,9 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use protocol::{
     Result,
     limits::REQUESTS_IN_FLIGHT_MAX,
-    wire::{Connected, Done, Presences, SyncPage, client_frame::Body as Request, server_frame::Body as Answer},
+    wire::{
+        Connected, Done, Presences, SetAway, SyncPage, client_frame::Body as Request, server_frame::Body as Answer,
+    },
 };
 use tokio::time::timeout_at;
 
@@ -31,6 +33,7 @@ pub(super) enum Finished {
     Synced { request: u32, page: SyncPage },
     Watching { request: u32, presences: Presences },
     LoggedOut { request: u32, done: Done },
+    AccountDeleted { request: u32, done: Done },
 }
 
 type UnderWay = Pin<Box<dyn Future<Output = (usize, Finished)> + Send>>;
@@ -55,7 +58,7 @@ impl Requests {
     where
         F: Future<Output = Finished> + Send + 'static,
     {
-        let weight = if dispatch::answers_with_a_page(&body) { PAGE_WEIGHT } else { 1 };
+        let weight = if dispatch::row(&body).answers_with_a_page() { PAGE_WEIGHT } else { 1 };
         self.weight += weight;
         let finished = run(body);
         self.under_way.get_or_insert_default().push(Box::pin(async move { (weight, finished.await) }));
@@ -86,27 +89,38 @@ pub(super) async fn run(
     request: u32,
     body: Request,
 ) -> Finished {
+    let kind = dispatch::row(&body).name;
     match body {
         Request::Connect(connect) => {
             let result = timeout_at(call.deadline, hub.connect(&connection, call.clone(), connect)).await;
             // Connecting again does no harm: so this is no «outcome unknown».
             let result = result.unwrap_or_else(|_| Err(dispatch::late(true)));
-            Finished::Connected { request, result: dispatch.settle("connect", result) }
+            Finished::Connected { request, result: dispatch.settle(kind, result) }
         }
         Request::WatchPresence(watch) => {
             let result = timeout_at(call.deadline, hub.watch(&connection, &call, watch)).await;
-            match dispatch.settle("watch_presence", result.unwrap_or_else(|_| Err(dispatch::late(true)))) {
+            match dispatch.settle(kind, result.unwrap_or_else(|_| Err(dispatch::late(true)))) {
                 Ok(presences) => Finished::Watching { request, presences },
                 Err(error) => Finished::Answer { request, result: Err(error) },
             }
         }
-        body => {
-            let is_log_out = matches!(body, Request::LogOut(_));
-            match dispatch.answer(&call, body).await {
-                Ok(Answer::Sync(page)) => Finished::Synced { request, page },
-                Ok(Answer::Done(done)) if is_log_out => Finished::LoggedOut { request, done },
-                result => Finished::Answer { request, result },
-            }
+        Request::SetAway(SetAway { away }) => {
+            // What cannot be told now is told later: nothing that the client could do about it.
+            let _ = timeout_at(call.deadline, hub.set_away(&connection, away)).await;
+            let result = dispatch.settle(kind, Ok(Answer::Done(Done {})));
+            Finished::Answer { request, result }
         }
+        Request::LogOut(_) => match dispatch.answer(&call, body).await {
+            Ok(Answer::Done(done)) => Finished::LoggedOut { request, done },
+            result => Finished::Answer { request, result },
+        },
+        Request::DeleteAccount(_) => match dispatch.answer(&call, body).await {
+            Ok(Answer::Done(done)) => Finished::AccountDeleted { request, done },
+            result => Finished::Answer { request, result },
+        },
+        body => match dispatch.answer(&call, body).await {
+            Ok(Answer::Sync(page)) => Finished::Synced { request, page },
+            result => Finished::Answer { request, result },
+        },
     }
 }

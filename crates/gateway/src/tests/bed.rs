@@ -25,7 +25,7 @@ use tokio::{
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite};
 
 use super::services::Fake;
-use crate::{Config, Gateway, Limits, Metrics, Rate};
+use crate::{Config, Gateway, Limits, Metrics};
 
 /// Longer than anything here takes, shorter than a person's patience.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,12 +47,7 @@ pub(super) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 pub(super) fn unlimited() -> Config {
-    let limits = Limits {
-        requests_per_connection: Rate::UNLIMITED,
-        sends_per_user: Rate::UNLIMITED,
-        accounts_per_address: Rate::UNLIMITED,
-    };
-    Config { limits, departure_grace: Duration::ZERO, ..Config::default() }
+    Config { limits: Limits::UNLIMITED, departure_grace: Duration::ZERO, ..Config::default() }
 }
 
 pub(super) struct Bed {
@@ -132,7 +127,7 @@ impl Bed {
     }
 
     pub(super) async fn publish_to(&self, users: &[u64], what: What) {
-        let delivery = Delivery { users: users.to_vec(), origin: 0, what: Some(what), ..Delivery::default() };
+        let delivery = Delivery { users: users.to_vec(), what: Some(what), ..Delivery::default() };
         self.publish(Topic::Gateway(GATEWAY), delivery).await;
     }
 
@@ -166,14 +161,14 @@ impl Bed {
             entered: entered.to_vec(),
             exited: exited.to_vec(),
         };
-        let delivery = Delivery { users: Vec::new(), origin: 0, what: Some(What::Entry(entry)), ..Delivery::default() };
+        let delivery = Delivery { what: Some(What::Entry(entry)), ..Delivery::default() };
         self.publish(Topic::Group(GroupId::new(group)), delivery).await;
     }
 
     pub(super) async fn publish_presence(&self, user: u64, online: bool) {
-        let body = Body::PresenceChanged(Presence { user, online, seen_ms: 0 });
+        let body = Body::PresenceChanged(Presence { user, online, ..Presence::default() });
         let frame = ServerFrame { request: 0, body: Some(body) }.encode_to_vec().into();
-        let delivery = Delivery { users: Vec::new(), origin: 0, what: Some(What::Frame(frame)), ..Delivery::default() };
+        let delivery = Delivery { what: Some(What::Frame(frame)), ..Delivery::default() };
         self.publish(Topic::Presence(UserId::new(user)), delivery).await;
     }
 }
@@ -207,7 +202,7 @@ pub(super) fn send(conversation: u64, text: &str) -> client_frame::Body {
 
 pub(super) fn send_to(target: send::Target, text: &str) -> client_frame::Body {
     let content = Some(content::Kind::Text(Text { body: text.into() }).into());
-    client_frame::Body::Send(Send { target: Some(target), id: "an id".into(), content })
+    client_frame::Body::Send(Send { target: Some(target), id: "an id".into(), content, forward_of: None })
 }
 
 pub(super) fn connect_body(user: u64, session: u64, sync: bool) -> client_frame::Body {

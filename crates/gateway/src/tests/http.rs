@@ -8,23 +8,23 @@ use tokio::{
 use super::bed::{Bed, soon, unlimited};
 use crate::{Config, Limits, Rate};
 
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    fn code(&self) -> String {
+    pub(super) fn code(&self) -> String {
         self.json()["code"].as_str().unwrap().to_owned()
     }
 }
 
-async fn exchange(bed: &Bed, head: &str, body: &str) -> Answer {
+pub(super) async fn exchange(bed: &Bed, head: &str, body: &str) -> Answer {
     let mut stream = TcpStream::connect(bed.gateway.local_addr()).await.unwrap();
     let request = format!("{head}\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     // A refusal may come before the body is sent.
@@ -37,11 +37,11 @@ async fn exchange(bed: &Bed, head: &str, body: &str) -> Answer {
     Answer { status, head: head.to_lowercase(), body: body.to_owned() }
 }
 
-async fn get(bed: &Bed, path: &str) -> Answer {
+pub(super) async fn get(bed: &Bed, path: &str) -> Answer {
     exchange(bed, &format!("GET {path} HTTP/1.1"), "").await
 }
 
-async fn post(bed: &Bed, request: &str, token: Option<&str>, body: &str) -> Answer {
+pub(super) async fn post(bed: &Bed, request: &str, token: Option<&str>, body: &str) -> Answer {
     let token = token.map(|token| format!("\r\nAuthorization: Bearer {token}")).unwrap_or_default();
     exchange(bed, &format!("POST /api/v1/{request} HTTP/1.1{token}"), body).await
 }
@@ -94,7 +94,9 @@ async fn the_status_of_a_refusal_tells_what_its_code_tells() {
     }
     assert!(post(&bed, "sync", None, "{}").await.head.contains("www-authenticate: bearer"));
     assert!(post(&bed, "change_password", token, "{}").await.head.contains("retry-after: 1"));
-    assert_eq!(get(&bed, "/api/v1/sync").await.status, 405);
+    let wrong_method = get(&bed, "/api/v1/sync").await;
+    assert_eq!((wrong_method.status, wrong_method.code().as_str()), (405, "UNKNOWN_REQUEST"));
+    assert!(wrong_method.head.contains("allow: post"), "{}", wrong_method.head);
     assert_eq!(get(&bed, "/nowhere").await.status, 404);
 }
 

@@ -1,6 +1,12 @@
 use std::time::Duration;
 
-use protocol::wire::{ErrorCode, LogIn, Ping, Register, client_frame::Body as Request, server_frame::Body};
+use protocol::{
+    UserId,
+    wire::{
+        CreateBot, CreateGroup, ErrorCode, LogIn, Ping, Register, Report, RequestFriend, SaveDraft, SearchUsers,
+        Typing, client_frame::Body as Request, server_frame::Body,
+    },
+};
 
 use super::bed::{Bed, Tcp, send, soon, unlimited};
 use crate::{Config, Limits, Rate};
@@ -81,4 +87,96 @@ async fn connections_past_the_address_limit_are_closed_and_a_place_that_is_freed
     })
     .await;
     assert!(bed.figure("mpim_gateway_connections_refused_total") >= 1);
+}
+
+/// The promise: whoever floods one group is not in the way of the others.
+#[tokio::test]
+async fn a_conversation_over_its_rate_does_not_slow_others() {
+    let bed = Bed::with(with(Limits { sends_per_conversation: TWO, ..unlimited().limits })).await;
+    let (mut flood, mut member) = (bed.connected(7).await, bed.connected(8).await);
+    for text in ["1", "2"] {
+        assert_eq!(refusal(&mut flood, send(300, text)).await, None);
+    }
+    assert!(refusal(&mut flood, send(300, "3")).await.is_some());
+    assert!(refusal(&mut member, send(300, "4")).await.is_some(), "the rate is all members'");
+    assert_eq!(refusal(&mut member, send(301, "5")).await, None);
+    assert_eq!(refusal(&mut flood, send(301, "6")).await, None);
+    assert_eq!(bed.fake.state.lock().sent, ["1", "2", "5", "6"]);
+}
+
+/// Someone who may send no more must not use up what the others of the conversation have.
+#[tokio::test]
+async fn what_is_refused_for_its_sender_does_not_count_against_the_conversation() {
+    let limits = Limits {
+        sends_per_user: TWO,
+        sends_per_conversation: Rate { per_second: 0.5, burst: 3 },
+        ..unlimited().limits
+    };
+    let bed = Bed::with(with(limits)).await;
+    let (mut flood, mut member) = (bed.connected(7).await, bed.connected(8).await);
+    for _ in 0..20 {
+        refusal(&mut flood, send(300, "x")).await;
+    }
+    assert_eq!(refusal(&mut member, send(300, "y")).await, None);
+}
+
+#[tokio::test]
+async fn each_kind_of_request_has_a_rate_of_its_own_for_each_user() {
+    let limits = Limits {
+        contacts_per_user: TWO,
+        groups_per_user: TWO,
+        searches_per_user: TWO,
+        bots_per_user: TWO,
+        reports_per_user: TWO,
+        drafts_per_user: TWO,
+        ..unlimited().limits
+    };
+    let bed = Bed::with(with(limits)).await;
+    let (mut client, mut again, mut other) = (bed.connected(7).await, bed.connected(7).await, bed.connected(8).await);
+    for request in [
+        Request::RequestFriend(RequestFriend::default()),
+        Request::CreateGroup(CreateGroup::default()),
+        Request::SearchUsers(SearchUsers::default()),
+        Request::CreateBot(CreateBot::default()),
+        Request::Report(Report::default()),
+        Request::SaveDraft(SaveDraft::default()),
+    ] {
+        for _ in 0..2 {
+            assert_eq!(refusal(&mut client, request.clone()).await, None, "{request:?}");
+        }
+        let after = refusal(&mut again, request.clone()).await.expect("on another connection as well");
+        assert!(after > Duration::ZERO && after <= Duration::from_secs(2), "{after:?}");
+        assert_eq!(refusal(&mut other, request).await, None);
+    }
+}
+
+#[tokio::test]
+async fn notices_of_typing_over_the_rate_are_dropped_without_a_word() {
+    let bed = Bed::with(with(Limits { typing_per_user: TWO, ..unlimited().limits })).await;
+    let mut client = bed.connected(7).await;
+    for _ in 0..5 {
+        let answer = client.ask(Request::Typing(Typing { conversation: 77 })).await;
+        assert!(matches!(answer, Body::Done(_)), "{answer:?}");
+    }
+    let over_http = super::http::post(&bed, "typing", Some("7.70"), r#"{"conversation": "77"}"#).await;
+    assert_eq!((over_http.status, over_http.body.as_str()), (200, "{}"));
+    assert_eq!(bed.fake.state.lock().asked, [("typing", 7), ("typing", 7)]);
+}
+
+#[tokio::test]
+async fn a_new_account_has_a_part_of_the_rates() {
+    let limits = Limits {
+        sends_per_user: Rate { per_second: 0.5, burst: 8 },
+        new_account_age: Duration::from_secs(3_600),
+        new_account_percent: 25,
+        ..unlimited().limits
+    };
+    let bed = Bed::with(with(limits)).await;
+    let age_ms = |ms: i64| u64::try_from(crate::dispatch::now_ms() - ms - UserId::new(0).created_ms()).unwrap();
+    for (made, allowed) in [(age_ms(60_000), 2), (age_ms(2 * 3_600_000), 8)] {
+        let mut client = bed.connected(made << 22 | 5).await;
+        for i in 0..=allowed {
+            assert_eq!(refusal(&mut client, send(77, "x")).await.is_some(), i == allowed, "{i} of {allowed}");
+        }
+    }
 }

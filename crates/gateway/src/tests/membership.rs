@@ -125,7 +125,11 @@ async fn the_personal_entry_of_leaving_puts_membership_in_doubt() {
         client.texts(1).await;
     }
     bed.fake.state.lock().members.insert(300, [7].into());
-    bed.publish_to(&[8], What::Entry(personal_entry(8, 1, Kind::GroupExited(GroupExited { group: 300 })))).await;
+    bed.publish_to(
+        &[8],
+        What::Entry(personal_entry(8, 1, Kind::GroupExited(GroupExited { group: 300, removed: false }))),
+    )
+    .await;
     clients[1].frame().await;
     bed.publish_group(300, 2, "secret").await;
     assert_eq!(clients[0].texts(1).await, ["secret"]);

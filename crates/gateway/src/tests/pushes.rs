@@ -4,8 +4,8 @@ use protocol::{
     WEBSOCKET_JSON,
     queue::{Delivery, delivery::What},
     wire::{
-        ClientFrame, GoodbyeReason, LogOut, Ping, ReadMoved, ServerFrame, WatchPresence, client_frame::Body as Request,
-        server_frame::Body,
+        ClientFrame, DeleteAccount, GoodbyeReason, LogOut, Ping, Presence, ReadMoved, ServerFrame, SetAway, UserInfo,
+        WatchPresence, client_frame::Body as Request, server_frame::Body,
     },
 };
 use queue::{Bounds, LocalQueue, Topic};
@@ -61,9 +61,7 @@ async fn a_push_reaches_all_devices_but_the_one_that_caused_it_and_no_one_else()
     // Connections are numbered in the order in which they came.
     let origin = 3 << 40 | 1;
     let delivery =
-        Delivery {
-            users: vec![7, 8], origin, what: Some(What::Entry(direct_entry(1, "天气"))), ..Delivery::default()
-        };
+        Delivery { users: vec![7, 8], origin, what: Some(What::Entry(direct_entry(1, "天气"))), hide_from: 0 };
     bed.publish(Topic::Gateway(protocol::GatewayId::new(3)), delivery).await;
     let pushed = peer.frame().await;
     assert_eq!(pushed_text(&pushed), "天气");
@@ -275,4 +273,78 @@ async fn frames_are_passed_on_as_they_were_published() {
     queue::Queue::publish(&bed.queue, vec![queue::Publication { topic, payload }]).await.unwrap();
     eventually("it is counted", || bed.figure("mpim_gateway_queue_malformed_total") == 1).await;
     assert!(matches!(client.ask(Request::Ping(Ping {})).await, Body::Pong(_)));
+}
+
+#[tokio::test]
+async fn a_user_is_away_once_all_connections_are_and_back_with_the_first_that_is() {
+    let bed = Bed::new().await;
+    let (mut first, mut second) = (bed.connected(7).await, bed.connected(7).await);
+    let away = |away| Request::SetAway(SetAway { away });
+    assert!(matches!(first.ask(away(true)).await, Body::Done(_)));
+    assert_eq!(bed.fake.state.lock().routes, ["+7"], "there at one of them");
+    second.ask(away(true)).await;
+    second.ask(away(true)).await;
+    assert_eq!(bed.fake.state.lock().routes, ["+7", "+7 away"]);
+    first.ask(away(false)).await;
+    assert_eq!(bed.fake.state.lock().routes, ["+7", "+7 away", "+7"]);
+    // The one at which the user was has gone.
+    drop(first);
+    eventually("away again", || bed.fake.state.lock().routes.last().is_some_and(|last| last == "+7 away")).await;
+    // A new device is one that somebody is at.
+    let third = bed.connected(7).await;
+    eventually("there again", || bed.fake.state.lock().routes.last().is_some_and(|last| last == "+7")).await;
+    drop(third);
+    drop(second);
+    eventually("gone", || bed.fake.state.lock().routes.last().is_some_and(|last| last == "-7")).await;
+}
+
+/// The promise: from the last word on, nothing is heard of a user who hides.
+#[tokio::test]
+async fn a_user_who_hides_from_another_is_watched_by_them_no_longer_and_by_others_still() {
+    let bed = Bed::new().await;
+    bed.fake.state.lock().visible = [9].into();
+    let topic = Topic::Presence(protocol::UserId::new(9));
+    let (mut blocked, mut other) = (bed.connected(7).await, bed.connected(8).await);
+    for client in [&mut blocked, &mut other] {
+        client.ask(Request::WatchPresence(WatchPresence { users: vec![9] })).await;
+    }
+    let gone =
+        ServerFrame { request: 0, body: Some(Body::PresenceChanged(Presence { user: 9, ..Presence::default() })) };
+    let frame = What::Frame(prost::Message::encode_to_vec(&gone).into());
+    bed.publish(topic, Delivery { what: Some(frame), hide_from: 7, ..Delivery::default() }).await;
+    bed.publish_presence(9, true).await;
+    assert_eq!(blocked.frame().await, gone);
+    assert!(matches!(other.frame().await.body, Some(Body::PresenceChanged(presence)) if presence.online));
+    blocked.expect_silence().await;
+    drop(other);
+    eventually("nobody watches", || is_unheard(&bed.queue, topic)).await;
+}
+
+#[tokio::test]
+async fn changes_of_profiles_go_to_those_who_watch() {
+    let bed = Bed::new().await;
+    bed.fake.state.lock().visible = [8].into();
+    let mut client = bed.connected(7).await;
+    client.ask(Request::WatchPresence(WatchPresence { users: vec![8] })).await;
+    let changed = Body::UserChanged(UserInfo { id: 8, display_name: "Acht".into(), ..UserInfo::default() });
+    let frame = ServerFrame { request: 0, body: Some(changed) };
+    let what = What::Frame(prost::Message::encode_to_vec(&frame).into());
+    let delivery = Delivery { what: Some(what), ..Delivery::default() };
+    bed.publish(Topic::Presence(protocol::UserId::new(8)), delivery).await;
+    assert_eq!(client.frame().await, frame);
+}
+
+#[tokio::test]
+async fn an_account_that_is_deleted_loses_all_its_connections_after_the_answer() {
+    let bed = Bed::new().await;
+    let (mut client, mut other_device) = (bed.connected(7).await, bed.tcp().await);
+    other_device.ask(connect_body(7, 71, false)).await;
+    let answer = client.ask(Request::DeleteAccount(DeleteAccount::default())).await;
+    assert!(matches!(answer, Body::Done(_)));
+    for device in [&mut client, &mut other_device] {
+        device.expect_goodbye(GoodbyeReason::GoodbyeAccountClosed).await;
+    }
+    let mut third = bed.connected(8).await;
+    assert_eq!(super::http::post(&bed, "delete_account", Some("8.80"), "{}").await.status, 200);
+    third.expect_goodbye(GoodbyeReason::GoodbyeAccountClosed).await;
 }

@@ -6,9 +6,9 @@ use std::{
 };
 
 use api::{
-    AppendRequest, Arrival, Call, ConnectIdentity, FilterMembersRequest, GroupIds, GroupService, Groups, Identity,
-    ListGroupsRequest, MessageService, OpenDirectRequest, PresenceService, SendRequest, SendResponse, SendResult,
-    Services, Token, UserIds, UserService, send_result,
+    Announcement, AppendRequest, Arrival, Call, ConnectIdentity, FilterMembersRequest, GroupIds, GroupService, Groups,
+    Identity, IncomingTarget, ListGroupsRequest, MessageService, OpenDirectRequest, PresenceService, SendRequest,
+    SendResponse, SendResult, Services, Token, UserIds, UserService, send_result,
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -42,6 +42,11 @@ pub(super) struct State {
     /// `+7` for an arrival of user 7, `-7` for a departure.
     pub(super) routes: Vec<String>,
     pub(super) visible: HashSet<u64>,
+    /// What was announced, and by whom.
+    pub(super) announced: Vec<(u64, Announcement)>,
+    /// Who typed, searched, saved drafts and the like, by the request's name.
+    pub(super) asked: Vec<(&'static str, u64)>,
+    pub(super) suspended: Vec<Suspend>,
     pub(super) fail_checks: bool,
     /// Sessions that end between the check of their token and the end of `connect`.
     pub(super) ended_meanwhile: HashSet<u64>,
@@ -58,6 +63,11 @@ impl Fake {
         })
     }
 
+    fn asked(&self, what: &'static str, call: &Call) -> Result<Done> {
+        self.state.lock().asked.push((what, call.caller()?.user.get()));
+        Ok(Done {})
+    }
+
     pub(super) fn services(self: &Arc<Self>) -> Services {
         Services { user: self.clone(), message: self.clone(), group: self.clone(), presence: self.clone() }
     }
@@ -72,16 +82,22 @@ fn user_of(name: &str) -> Option<u64> {
 }
 
 pub(super) fn info(user: u64) -> UserInfo {
-    UserInfo { id: user, name: name_of(user) }
+    UserInfo { id: user, name: name_of(user), avatar: format!("mpim:{user}"), ..UserInfo::default() }
 }
 
-/// Tokens read `<user>.<session>`.
+/// A user as services that know only ids write one.
+fn nameless(user: u64) -> UserInfo {
+    UserInfo { id: user, ..UserInfo::default() }
+}
+
+/// Tokens read `<user>.<session>`; API keys `<user>.<key>.<scope>,<scope>`.
 fn identify(token: &str) -> Result<Identity> {
-    let (user, session) = token
-        .split_once('.')
-        .and_then(|(user, session)| Some((user.parse().ok()?, session.parse().ok()?)))
-        .ok_or_else(|| Error::new(ErrorCode::Unauthenticated, "that is no token"))?;
-    Ok(Identity { user: Some(info(user)), session })
+    let mut parts = token.split('.');
+    let mut number = || parts.next().and_then(|part| part.parse().ok());
+    let (user, session) =
+        number().zip(number()).ok_or_else(|| Error::new(ErrorCode::Unauthenticated, "that is no token"))?;
+    let scopes = parts.flat_map(|scopes| scopes.split(',')).filter_map(Scope::from_str_name).map(Into::into).collect();
+    Ok(Identity { user: Some(info(user)), session, scopes })
 }
 
 fn session(name: &str) -> Result<Session> {
@@ -142,15 +158,84 @@ impl UserService for Fake {
     async fn find_users(&self, _: &Call, request: FindUsers) -> Result<Users> {
         let by_name = request.names.iter().filter_map(|name| user_of(name));
         let by_id = request.ids.iter().copied().filter(|id| (1..=1_000).contains(id));
-        Ok(Users { users: by_id.chain(by_name).map(info).collect() })
+        Ok(Users { users: by_id.chain(by_name).map(info).collect(), next_page: String::new() })
+    }
+
+    async fn search_users(&self, call: &Call, _: SearchUsers) -> Result<Users> {
+        self.asked("search_users", call).map(|_| Users::default())
+    }
+
+    async fn update_profile(&self, call: &Call, request: UpdateProfile) -> Result<Account> {
+        let display_name = request.display_name.unwrap_or_default();
+        let user = UserInfo { display_name, ..info(call.caller()?.user.get()) };
+        Ok(Account { user: Some(user), ..Account::default() })
+    }
+
+    async fn rename(&self, call: &Call, request: Rename) -> Result<Account> {
+        let user = UserInfo { name: request.name, ..info(call.caller()?.user.get()) };
+        Ok(Account { user: Some(user), ..Account::default() })
+    }
+
+    async fn update_settings(&self, _: &Call, _: UpdateSettings) -> Result<Account> {
+        Ok(Account::default())
+    }
+
+    async fn set_blocked(&self, call: &Call, request: SetBlocked) -> Result<Done> {
+        if request.user == 404 {
+            return Err(Error::not_found("user 404"));
+        }
+        self.asked("set_blocked", call)
+    }
+
+    async fn request_friend(&self, call: &Call, _: RequestFriend) -> Result<Done> {
+        self.asked("request_friend", call)
+    }
+
+    async fn delete_account(&self, call: &Call, _: DeleteAccount) -> Result<Done> {
+        self.asked("delete_account", call)
+    }
+
+    async fn list_bots(&self, _: &Call, _: ListBots) -> Result<Bots> {
+        Ok(Bots::default())
+    }
+
+    async fn create_bot(&self, call: &Call, _: CreateBot) -> Result<Bot> {
+        self.asked("create_bot", call).map(|_| Bot::default())
+    }
+
+    async fn report(&self, call: &Call, _: Report) -> Result<Done> {
+        self.asked("report", call)
+    }
+
+    /// The bot of the token `hook-<user>` writes into conversation 77.
+    async fn open_incoming_webhook(&self, _: &Call, token: Token) -> Result<IncomingTarget> {
+        let bot = token.token.strip_prefix("hook-").and_then(|bot| bot.parse().ok());
+        let bot = bot.ok_or_else(|| Error::not_found("such a webhook"))?;
+        let identity = Identity { user: Some(info(bot)), session: 1, scopes: vec![Scope::Write.into()] };
+        Ok(IncomingTarget { identity: Some(identity), conversation: 77 })
+    }
+
+    async fn suspend(&self, call: &Call, request: Suspend) -> Result<Done> {
+        assert!(call.caller.is_none());
+        self.state.lock().suspended.push(request);
+        Ok(Done {})
+    }
+
+    async fn list_reports(&self, _: &Call, request: ListReports) -> Result<Reports> {
+        let report = FiledReport { id: 5, closed: request.closed, ..FiledReport::default() };
+        Ok(Reports { reports: vec![report] })
+    }
+
+    async fn close_report(&self, _: &Call, request: CloseReport) -> Result<Done> {
+        Err(Error::not_found(format_args!("report {}", request.report)))
     }
 }
 
 #[async_trait]
 impl MessageService for Fake {
     async fn send(&self, _: &Call, request: SendRequest) -> Result<SendResponse> {
-        let texts: Vec<String> =
-            request.sends.iter().map(|send| send.content.as_ref().unwrap().text().unwrap()).collect();
+        let text = |send: &Send| send.content.as_ref().and_then(protocol::RawContent::text).unwrap_or_default();
+        let texts: Vec<String> = request.sends.iter().map(text).collect();
         self.state.lock().batches.push(texts.len());
         let mut results = Vec::new();
         for (send, text) in request.sends.into_iter().zip(texts) {
@@ -161,6 +246,7 @@ impl MessageService for Fake {
             tokio::task::yield_now().await;
             let conversation = match send.target {
                 Some(send::Target::Conversation(conversation)) => conversation,
+                None => 404,
                 other => panic!("the gateway resolves names: {other:?}"),
             };
             let mut state = self.state.lock();
@@ -181,7 +267,7 @@ impl MessageService for Fake {
     }
 
     async fn open_direct(&self, _: &Call, request: OpenDirectRequest) -> Result<Conversation> {
-        let peer = Some(UserInfo { id: request.peer, name: String::new() });
+        let peer = Some(nameless(request.peer));
         Ok(Conversation {
             id: 10_000 + request.peer,
             kind: ConversationKind::Direct.into(),
@@ -216,7 +302,7 @@ impl MessageService for Fake {
         let user = call.caller()?.user.get();
         let groups = self.state.lock().groups.get(&user).cloned().unwrap_or_default();
         let head = |conversation| Head { conversation: Some(conversation), last_position: 3, ..Head::default() };
-        let peer = Some(UserInfo { id: 9, name: String::new() });
+        let peer = Some(nameless(9));
         let direct = Conversation { id: 10_009, kind: ConversationKind::Direct.into(), peer, ..Default::default() };
         let groups = groups.into_iter().map(|id| Conversation {
             id,
@@ -231,13 +317,30 @@ impl MessageService for Fake {
         Ok(Done {})
     }
 
+    async fn typing(&self, call: &Call, _: Typing) -> Result<Done> {
+        self.asked("typing", call)
+    }
+
+    async fn save_draft(&self, call: &Call, _: SaveDraft) -> Result<Done> {
+        self.asked("save_draft", call)
+    }
+
+    async fn list_bans(&self, _: &Call, _: ListBans) -> Result<UserIds> {
+        Ok(UserIds { ids: vec![8, 2_000] })
+    }
+
+    async fn list_receipts(&self, _: &Call, _: ListReceipts) -> Result<Receipts> {
+        let receipt = Receipt { user: Some(nameless(8)), ..Receipt::default() };
+        Ok(Receipts { members: 1, receipts: vec![receipt], ..Receipts::default() })
+    }
+
     async fn list_groups(&self, call: &Call, _: ListGroupsRequest) -> Result<GroupIds> {
         let user = call.caller()?.user.get();
         Ok(GroupIds { ids: self.state.lock().groups.get(&user).cloned().unwrap_or_default() })
     }
 
     async fn list_members(&self, _: &Call, request: ListMembers) -> Result<Members> {
-        let member = |id| Member { user: Some(UserInfo { id, name: String::new() }), ..Member::default() };
+        let member = |id| Member { user: Some(nameless(id)), ..Member::default() };
         let mut ids: Vec<u64> = self.state.lock().members.get(&request.group).into_iter().flatten().copied().collect();
         ids.sort_unstable();
         Ok(Members { total: ids.len() as u64, members: ids.into_iter().map(member).collect() })
@@ -255,7 +358,7 @@ impl MessageService for Fake {
         Ok(UserIds { ids: request.users.into_iter().filter(|user| members.contains(user)).collect() })
     }
 
-    async fn filter_peers(&self, _: &Call, request: UserIds) -> Result<UserIds> {
+    async fn filter_visible(&self, _: &Call, request: UserIds) -> Result<UserIds> {
         Ok(request)
     }
 }
@@ -270,7 +373,7 @@ impl GroupService for Fake {
         Ok(Done {})
     }
 
-    async fn join_group(&self, _: &Call, request: JoinGroup) -> Result<Conversation> {
+    async fn join_group(&self, _: &Call, request: JoinGroup) -> Result<Joined> {
         Err(Error::not_found(format_args!("group {}", request.group)))
     }
 
@@ -278,18 +381,35 @@ impl GroupService for Fake {
         Err(Error::not_member())
     }
 
+    async fn get_group(&self, call: &Call, request: GetGroup) -> Result<GroupInfo> {
+        let Some(get_group::By::Group(id)) = request.by else { return Err(Error::invalid("by is missing")) };
+        let me = Member { user: Some(nameless(call.caller()?.user.get())), ..Member::default() };
+        let conversation = Conversation { id, title: "the title".into(), ..Conversation::default() };
+        Ok(GroupInfo { conversation: Some(conversation), me: (id == 300).then_some(me), ..GroupInfo::default() })
+    }
+
+    async fn list_join_requests(&self, _: &Call, _: ListJoinRequests) -> Result<JoinRequests> {
+        let request = JoinRequest { user: Some(nameless(9)), ..JoinRequest::default() };
+        Ok(JoinRequests { requests: vec![request] })
+    }
+
     async fn find_groups(&self, _: &Call, request: GroupIds) -> Result<Groups> {
-        let title = |id| Conversation { id, title: format!("group-{id}"), ..Conversation::default() };
+        let title = |id| Conversation {
+            id,
+            title: format!("group-{id}"),
+            avatar: format!("mpim:{id}"),
+            ..Conversation::default()
+        };
         Ok(Groups { groups: request.ids.into_iter().map(title).collect() })
     }
 }
 
 #[async_trait]
 impl PresenceService for Fake {
-    async fn arrive(&self, call: &Call, _: Arrival) -> Result<Done> {
+    async fn arrive(&self, call: &Call, arrival: Arrival) -> Result<Done> {
         let user = call.caller()?.user;
         tokio::task::yield_now().await;
-        self.state.lock().routes.push(format!("+{user}"));
+        self.state.lock().routes.push(format!("+{user}{}", if arrival.away { " away" } else { "" }));
         Ok(Done {})
     }
 
@@ -300,10 +420,15 @@ impl PresenceService for Fake {
         Ok(Done {})
     }
 
+    async fn announce(&self, call: &Call, announcement: Announcement) -> Result<Done> {
+        self.state.lock().announced.push((call.caller()?.user.get(), announcement));
+        Err(Error::unavailable("nobody minds"))
+    }
+
     async fn watch(&self, _: &Call, request: WatchPresence) -> Result<Presences> {
         self.watches.acquire().await.unwrap().forget();
         let visible = self.state.lock().visible.clone();
         let users = request.users.into_iter().filter(|user| visible.contains(user));
-        Ok(Presences { presences: users.map(|user| Presence { user, online: false, seen_ms: 1 }).collect() })
+        Ok(Presences { presences: users.map(|user| Presence { user, seen_ms: 1, ..Presence::default() }).collect() })
     }
 }

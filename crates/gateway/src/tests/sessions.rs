@@ -83,7 +83,8 @@ async fn answers_bear_the_names_and_titles_that_the_message_service_does_not_kno
     let conversations: Vec<_> = heads.into_iter().map(|head| head.conversation.unwrap()).collect();
     assert_eq!(conversations[0].peer.as_ref().unwrap().name, "user-9");
     assert_eq!(conversations[1].title, "group-300");
-    let Body::Members(members) = client.ask(Request::ListMembers(ListMembers { group: 300, after: 0, limit: 0 })).await
+    let Body::Members(members) =
+        client.ask(Request::ListMembers(ListMembers { group: 300, ..ListMembers::default() })).await
     else {
         panic!()
     };

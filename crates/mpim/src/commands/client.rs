@@ -1,22 +1,29 @@
 //! `mpim client`: a client for terminals and scripts.
 
 mod account;
+mod bot;
+mod chat;
 mod connection;
 mod entries;
+mod friend;
 mod group;
 mod history;
 mod listen;
+mod message;
 mod print;
+mod profile;
 mod send;
 mod session;
+mod target;
 
 use std::{io, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
 use connection::Place;
-use print::Printer;
+pub(super) use print::Printer;
 pub use print::harmless;
+pub(super) use print::{local_time, rfc3339};
 
 /// Chat from a terminal or a script.
 ///
@@ -78,6 +85,97 @@ enum Command {
         override_usage = "mpim client send [OPTIONS] <NAME> <TEXT>\n       mpim client send [OPTIONS] --group <ID> <TEXT>"
     )]
     Send(send::SendArgs),
+    /// Chat on the whole screen of a terminal; F1 tells the keys.
+    Chat(chat::ChatArgs),
+    /// Friends, requests, remarks, blocks.
+    #[command(subcommand)]
+    Friend(friend::FriendCommand),
+    /// Give one of your messages another text.
+    ///
+    /// JSON: as `send`.
+    #[command(
+        override_usage = "mpim client edit [OPTIONS] <NAME> <POSITION> <TEXT>\n       mpim client edit [OPTIONS] --group <ID> <POSITION> <TEXT>"
+    )]
+    Edit(message::EditArgs),
+    /// Take back a message: your own for a while, or, as a group's owner or admin, any.
+    ///
+    /// JSON: as `send`.
+    #[command(
+        override_usage = "mpim client recall [OPTIONS] <NAME> <POSITION>\n       mpim client recall [OPTIONS] --group <ID> <POSITION>"
+    )]
+    Recall(message::RecallArgs),
+    /// Put a mark on a message.
+    ///
+    /// JSON: as `send`.
+    #[command(
+        override_usage = "mpim client react [OPTIONS] <NAME> <POSITION> <EMOJI>\n       mpim client react [OPTIONS] --group <ID> <POSITION> <EMOJI>"
+    )]
+    React(message::ReactArgs),
+    /// Pin a message.
+    ///
+    /// JSON: as `send`.
+    #[command(
+        override_usage = "mpim client pin [OPTIONS] <NAME> <POSITION>\n       mpim client pin [OPTIONS] --group <ID> <POSITION>"
+    )]
+    Pin(message::PinArgs),
+    /// Print the messages that are pinned, those pinned last first.
+    ///
+    /// JSON: as `listen`.
+    Pins(message::PinsArgs),
+    /// Send a copy of a message to somebody else.
+    ///
+    /// JSON: as `send`.
+    #[command(
+        override_usage = "mpim client forward [OPTIONS] <NAME> <POSITION>\n       mpim client forward [OPTIONS] --group <ID> <POSITION>"
+    )]
+    Forward(message::ForwardArgs),
+    /// Remove messages from what your own devices show.
+    ///
+    /// JSON: conversation, positions, up_to.
+    #[command(
+        override_usage = "mpim client delete [OPTIONS] <NAME> [POSITION]...\n       mpim client delete [OPTIONS] --group <ID> [POSITION]..."
+    )]
+    Delete(message::DeleteArgs),
+    /// Print the messages that hold a text, newest first.
+    ///
+    /// JSON: as `listen`.
+    #[command(
+        override_usage = "mpim client search [OPTIONS] <NAME> <QUERY>\n       mpim client search [OPTIONS] --group <ID> <QUERY>"
+    )]
+    Search(message::SearchArgs),
+    /// Tell who has received and read one of your messages.
+    ///
+    /// JSON: name, state ("sent", "delivered", "read").
+    #[command(
+        override_usage = "mpim client receipts [OPTIONS] <NAME> <POSITION>\n       mpim client receipts [OPTIONS] --group <ID> <POSITION>"
+    )]
+    Receipts(message::MessageArgs),
+    /// Tell or change what others see of you.
+    ///
+    /// JSON: id, name, display_name, avatar, status_line, language, write_policy ("anyone", "friends"), invisible, created.
+    Profile(profile::ProfileArgs),
+    /// Tell or change who may write to you, and who sees you.
+    ///
+    /// JSON: as `profile`.
+    Settings(profile::SettingsArgs),
+    /// Give your account another name.
+    ///
+    /// JSON: as `profile`.
+    Rename {
+        /// The new name
+        name: String,
+    },
+    /// End your account for good. The messages that others received remain, under an empty name.
+    DeleteAccount(profile::DeleteAccountArgs),
+    /// Find users by how their names begin.
+    ///
+    /// JSON: id, name, display_name, status_line, bot.
+    Users(profile::UsersArgs),
+    /// Bots, their keys and webhooks.
+    #[command(subcommand)]
+    Bot(bot::BotCommand),
+    /// Report a user or a message to those who run the server.
+    Report(profile::ReportArgs),
     /// Print what was said.
     ///
     /// JSON: as `listen`.
@@ -90,10 +188,14 @@ enum Command {
     /// First prints everything that this profile has not printed yet, from position 1 of every conversation if it is new.
     /// Per conversation entries come in order and once; after a crash the last ones may come again, none is missed.
     ///
-    /// JSON: conversation, kind ("direct", "group"), position, id, from (a name), text, time. For what happens to a group's
-    /// members, text is null, and event tells what happened ("group_created", "members_added", "member_joined",
-    /// "member_left"), with title or members (names) where they belong to it. What concerns only this account (log-ins,
-    /// groups entered and left) is printed for people, and left out of JSON.
+    /// JSON: conversation, kind ("direct", "group"), position, id, from (a name), text, time; where they belong to it reply_to
+    /// (a position), mentions (names), everyone, forwarded (from, time). For what is not a text message, text is null, and
+    /// event tells what it is: other messages ("link", "card", "custom", "opaque"); those that are gone ("recalled",
+    /// "hidden"); what was done to a message, with its position as target ("edit", with the new text as text, "recall",
+    /// "reaction", "pin"); and what happens to a group and its members ("group_created", "members_added", "member_joined",
+    /// "member_left", "members_removed", "bans_lifted", "role_changed", "owner_changed", "members_muted", "group_changed",
+    /// "nickname_changed", "group_dissolved"), with what belongs to it. What concerns only this account (log-ins, groups
+    /// entered and left, friends) is printed for people, and left out of JSON.
     Listen,
 }
 
@@ -114,6 +216,24 @@ pub async fn run(args: ClientArgs) -> anyhow::Result<()> {
         Command::Passwd(args) => account::change_password(&place, printer, args).await,
         Command::Group(command) => group::run(&place, printer, command).await,
         Command::Send(args) => send::run(&place, printer, args).await,
+        Command::Chat(args) => chat::run(&place, args).await,
+        Command::Friend(command) => friend::run(&place, printer, command).await,
+        Command::Edit(args) => message::edit(&place, printer, args).await,
+        Command::Recall(args) => message::recall(&place, printer, args).await,
+        Command::React(args) => message::react(&place, printer, args).await,
+        Command::Pin(args) => message::pin(&place, printer, args).await,
+        Command::Pins(args) => message::pins(&place, printer, args).await,
+        Command::Forward(args) => message::forward(&place, printer, args).await,
+        Command::Delete(args) => message::delete(&place, printer, args).await,
+        Command::Search(args) => message::search(&place, printer, args).await,
+        Command::Receipts(args) => message::receipts(&place, printer, args).await,
+        Command::Profile(args) => profile::profile(&place, printer, args).await,
+        Command::Settings(args) => profile::settings(&place, printer, args).await,
+        Command::Rename { name } => profile::rename(&place, printer, name).await,
+        Command::DeleteAccount(args) => profile::delete_account(&place, printer, args).await,
+        Command::Users(args) => profile::users(&place, printer, args).await,
+        Command::Bot(command) => bot::run(&place, printer, command).await,
+        Command::Report(args) => profile::report(&place, printer, args).await,
         Command::History(args) => history::run(&place, printer, args).await,
         Command::Listen => listen::run(&place, printer).await,
     };

@@ -40,12 +40,23 @@ impl Config {
         let mut changed = self.clone();
         changed.log.level.clone_from(&new.log.level);
         let (gateway, new) = (&mut changed.gateway, &new.gateway);
-        gateway.requests_per_second = new.requests_per_second;
-        gateway.requests_burst = new.requests_burst;
-        gateway.sends_per_second = new.sends_per_second;
-        gateway.sends_burst = new.sends_burst;
-        gateway.accounts_per_second = new.accounts_per_second;
-        gateway.accounts_burst = new.accounts_burst;
+        macro_rules! live {
+            ($($key:ident)+) => { $( gateway.$key = new.$key; )+ };
+        }
+        live! {
+            requests_per_second requests_burst
+            sends_per_second sends_burst
+            conversation_sends_per_second conversation_sends_burst
+            accounts_per_second accounts_burst
+            contacts_per_minute contacts_burst
+            groups_per_minute groups_burst
+            searches_per_second searches_burst
+            bots_per_minute bots_burst
+            reports_per_minute reports_burst
+            typing_per_second typing_burst
+            drafts_per_second drafts_burst
+            new_account_age new_account_percent
+        }
         changed
     }
 }

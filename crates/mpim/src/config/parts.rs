@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use client::Backoff;
 use gateway::{Limits, Rate};
 use services::{group, message, user};
 use store::sqlite::SqliteConfig;
@@ -27,6 +28,8 @@ impl Config {
             departure_grace: gateway.departure_grace,
             drain_reconnect_spread: gateway.drain_reconnect_spread,
             limits: self.limits(),
+            // Of the data directory, which the configuration only names.
+            admin_key: None,
         }
     }
 
@@ -34,10 +37,21 @@ impl Config {
     pub fn limits(&self) -> Limits {
         let gateway = &self.gateway;
         let rate = |per_second, burst| Rate { per_second: f64::from(per_second), burst };
+        let slow = |per_minute, burst| Rate { per_second: f64::from(per_minute) / 60.0, burst };
         Limits {
             requests_per_connection: rate(gateway.requests_per_second, gateway.requests_burst),
             sends_per_user: rate(gateway.sends_per_second, gateway.sends_burst),
+            sends_per_conversation: rate(gateway.conversation_sends_per_second, gateway.conversation_sends_burst),
             accounts_per_address: rate(gateway.accounts_per_second, gateway.accounts_burst),
+            contacts_per_user: slow(gateway.contacts_per_minute, gateway.contacts_burst),
+            groups_per_user: slow(gateway.groups_per_minute, gateway.groups_burst),
+            searches_per_user: rate(gateway.searches_per_second, gateway.searches_burst),
+            bots_per_user: slow(gateway.bots_per_minute, gateway.bots_burst),
+            reports_per_user: slow(gateway.reports_per_minute, gateway.reports_burst),
+            typing_per_user: rate(gateway.typing_per_second, gateway.typing_burst),
+            drafts_per_user: rate(gateway.drafts_per_second, gateway.drafts_burst),
+            new_account_age: gateway.new_account_age,
+            new_account_percent: gateway.new_account_percent,
         }
     }
 
@@ -72,6 +86,19 @@ impl Config {
     /// For the group service.
     pub fn group(&self) -> group::Config {
         group::Config { info_ttl: self.redis_cache.group_info_ttl }
+    }
+
+    /// For webhooks.
+    pub fn webhooks(&self) -> webhooks::Config {
+        let webhooks = &self.webhooks;
+        webhooks::Config {
+            timeout: webhooks.timeout,
+            attempts_max: webhooks.attempts_max,
+            backoff: Backoff { min: webhooks.wait_min, max: webhooks.wait_max },
+            requests_max: webhooks.requests_max,
+            allow_private: webhooks.allow_private,
+            ..webhooks::Config::default()
+        }
     }
 
     /// For the embedded store.

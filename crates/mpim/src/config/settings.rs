@@ -4,8 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     kind::{
-        Address, Choice, FilePath, Host, Kind, Levels, OptionalPath, OptionalSecret, Secret, Text, Whole, milliseconds,
-        seconds,
+        Address, Choice, FilePath, Host, Kind, Levels, OptionalPath, OptionalSecret, Secret, Switch, Text, Whole,
+        milliseconds, seconds,
     },
     source::Raw,
 };
@@ -138,10 +138,46 @@ settings! {
         sends_per_second: u32 = RATE, 1_000;
         /// … and at once, after a pause.
         sends_burst: u32 = BURST, 2_000;
+        /// Messages sent into one conversation each second, by all its members …
+        conversation_sends_per_second: u32 = RATE, 500;
+        /// … and at once, after a pause.
+        conversation_sends_burst: u32 = BURST, 2_000;
         /// Requests of one address each second to register, log in or refresh a token …
         accounts_per_second: u32 = RATE, 50;
         /// … and at once, after a pause.
         accounts_burst: u32 = BURST, 500;
+        /// Friend requests, remarks, blocks and changes of profile and settings by one user each minute …
+        contacts_per_minute: u32 = RATE, 120;
+        /// … and at once, after a pause.
+        contacts_burst: u32 = BURST, 200;
+        /// Groups that one user makes, joins, invites to and changes each minute …
+        groups_per_minute: u32 = RATE, 120;
+        /// … and at once, after a pause.
+        groups_burst: u32 = BURST, 200;
+        /// Searches by one user each second, for messages and for users …
+        searches_per_second: u32 = RATE, 10;
+        /// … and at once, after a pause.
+        searches_burst: u32 = BURST, 100;
+        /// Changes to bots, keys and webhooks by one user each minute …
+        bots_per_minute: u32 = RATE, 60;
+        /// … and at once, after a pause.
+        bots_burst: u32 = BURST, 100;
+        /// Reports by one user each minute …
+        reports_per_minute: u32 = RATE, 10;
+        /// … and at once, after a pause.
+        reports_burst: u32 = BURST, 20;
+        /// Notices of one user's typing each second; further ones are dropped without a word …
+        typing_per_second: u32 = RATE, 5;
+        /// … and at once, after a pause.
+        typing_burst: u32 = BURST, 20;
+        /// Drafts saved by one user each second …
+        drafts_per_second: u32 = RATE, 5;
+        /// … and at once, after a pause.
+        drafts_burst: u32 = BURST, 50;
+        /// How long an account is new: so long its user has but a part of these rates …
+        new_account_age: Duration = seconds(0..=365 * DAY), DAY;
+        /// … in percent.
+        new_account_percent: u32 = Whole(1..=100), 25;
         /// Bytes that may wait for one client. One that reads more slowly is closed, and resumes.
         outbox_bytes_max: usize = Whole(64 * 1024..=1024 * 1024 * 1024), MIB;
         /// The same in frames.
@@ -188,6 +224,23 @@ settings! {
         append_batch_max: usize = Whole(1..=100_000), 1_000;
         /// Bytes of messages that may wait for the store; further ones are refused as certainly not stored.
         append_queue_bytes_max: usize = Whole(1024 * 1024..=64 * 1024 * 1024 * 1024), 64 * MIB;
+    }
+
+    /// Outgoing webhooks.
+    webhooks: Webhooks {
+        /// How long a receiver may take for one request.
+        timeout: Duration = milliseconds(10..=600_000), 10_000;
+        /// Attempts until an entry becomes a dead letter.
+        attempts_max: u32 = Whole(1..=100), 8;
+        /// The wait after the first attempt. It doubles with each further one …
+        wait_min: Duration = milliseconds(1..=3_600_000), 1_000;
+        /// … up to this. A receiver that asks for a longer wait gets at most this as well.
+        wait_max: Duration = milliseconds(1..=DAY * 1_000), 600_000;
+        /// Requests under way at a time, of all webhooks together.
+        requests_max: usize = Whole(1..=10_000), 64;
+        /// Whether receivers may have addresses that are not public (this machine, the local network), and http: URLs. Then
+        /// whoever may make a bot can have requests sent there.
+        allow_private: bool = Switch, false;
     }
 
     /// The embedded store.

@@ -95,6 +95,21 @@ fn the_redis_blocks_work_as_they_stand_in_ini_and_in_toml() {
 }
 
 #[test]
+fn what_is_so_or_not_is_written_without_quotes_everywhere() {
+    let text = "[webhooks]\nallow_private = true\n";
+    for name in ["mpim.toml", "mpim.ini"] {
+        assert!(load(name, text, &[]).unwrap().webhooks.allow_private, "{name}");
+        let config = load(name, text, &[("MPIM_WEBHOOKS_ALLOW_PRIVATE", "false")]).unwrap();
+        assert!(!config.webhooks.allow_private, "{name}");
+        assert!(printed(&config).contains("allow_private = false"), "{name}");
+    }
+    for wrong in ["\"true\"", "1", "yes"] {
+        let mistakes = load("mpim.toml", &text.replace("true", wrong), &[]).unwrap_err();
+        assert!(format!("{mistakes:?}").contains("must be true or false"), "{mistakes:?}");
+    }
+}
+
+#[test]
 fn ini_knows_comments_quotes_and_spaces() {
     let text = "; first\r\n\r\n [ server ] # one\r\n\tlisten=\"127.0.0.1:9000\" ; two\r\ndata = a;b#c # three\r\n[redis_cache]\r\n\
                 password = 'p \"x\" # y'\r\nusername = \"a\\\"b\\\\\"\r\n";
@@ -337,13 +352,37 @@ mod follower {
             &mut new.gateway.requests_burst,
             &mut new.gateway.sends_per_second,
             &mut new.gateway.sends_burst,
+            &mut new.gateway.conversation_sends_per_second,
+            &mut new.gateway.conversation_sends_burst,
             &mut new.gateway.accounts_per_second,
             &mut new.gateway.accounts_burst,
+            &mut new.gateway.contacts_per_minute,
+            &mut new.gateway.contacts_burst,
+            &mut new.gateway.groups_per_minute,
+            &mut new.gateway.groups_burst,
+            &mut new.gateway.searches_per_second,
+            &mut new.gateway.searches_burst,
+            &mut new.gateway.bots_per_minute,
+            &mut new.gateway.bots_burst,
+            &mut new.gateway.reports_per_minute,
+            &mut new.gateway.reports_burst,
+            &mut new.gateway.typing_per_second,
+            &mut new.gateway.typing_burst,
+            &mut new.gateway.drafts_per_second,
+            &mut new.gateway.drafts_burst,
+            &mut new.gateway.new_account_percent,
         ] {
             *rate = 9;
         }
+        new.gateway.new_account_age = Duration::from_secs(9);
         let live = Config::default().with_live_of(&new);
         assert_eq!(live, new);
         assert_eq!(live.limits().accounts_per_address.burst, 9);
     }
+}
+
+/// One default, in two places: the gateway's own is what its tests and other assemblies get.
+#[test]
+fn the_default_rates_are_the_gateways_own() {
+    assert_eq!(Config::default().limits(), gateway::Limits::default());
 }

@@ -46,6 +46,11 @@ impl InProcess {
         format!("tcp://{}", self.address()).parse().unwrap()
     }
 
+    /// What administration is asked with.
+    pub fn admin_key(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("admin.key")).unwrap().trim().to_owned()
+    }
+
     /// Stops, and starts on the same data and the same address.
     pub async fn restart(self) -> Self {
         let address = self.address();

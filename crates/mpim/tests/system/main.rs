@@ -3,12 +3,16 @@
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail, and tell")]
 
+mod authorisation;
 mod catch_up;
 mod device;
 mod disk;
+mod examples;
+mod http;
 mod in_process;
 mod kill;
 mod model;
 mod process;
 mod queue_faults;
 mod terminals;
+mod webhooks;

@@ -1,34 +1,31 @@
 //! A user's sessions: how they begin and end, and what the user's devices are told of it.
 
-use std::{sync::Arc, time::Duration};
-
-use api::{AppendRequest, Call};
+use api::{Call, RelayRequest};
 use protocol::{
-    EntryId, Error, Result, SessionId, UserId, limits,
+    Error, RawContent, Result, SessionId, UserId, limits,
     queue::delivery::What,
-    wire::{self, Session, UserInfo, content::Kind},
+    wire::{self, ErrorCode, Session, UserInfo, content::Kind},
 };
-use store::NewSession;
-use tokio::time::Instant;
+use store::{NewSession, Telling};
 
 use super::{
-    Service, ms,
+    Service, ms, suspended,
     tokens::{Claims, Purpose},
+    wrong_credentials,
 };
 use crate::{push::Pushes, text};
 
+/// Ended sessions in one publication.
+const ENDED_BATCH_MAX: usize = 100;
 /// Attempts to make room for a new session by ending the oldest one.
 const SESSION_ATTEMPTS_MAX: usize = 3;
-/// How often, and after what time each, it is tried again to tell a user something.
-const TELL_ATTEMPTS_MAX: usize = 60;
-const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 impl Service {
     pub(super) fn new_session(&self, device: &str) -> Result<(NewSession, String)> {
         let (token, refresh) = self.tokens.new_refresh()?;
         let now_ms = self.clock.now_ms();
         let session = NewSession {
-            id: SessionId::new(self.ids.generate(self.clock.now()).get()),
+            id: SessionId::new(self.new_id()),
             device: text::device(device)?,
             created_ms: now_ms,
             refresh,
@@ -37,18 +34,13 @@ impl Service {
         Ok((session, token))
     }
 
-    pub(super) fn session(
-        &self,
-        user: UserId,
-        name: &str,
-        session: SessionId,
-        refresh: (String, i64),
-    ) -> Result<Session> {
+    pub(super) fn session(&self, user: UserInfo, session: SessionId, refresh: (String, i64)) -> Result<Session> {
         let access_expires_ms = self.clock.now_ms() + ms(self.config.access_token_ttl);
-        let claims = Claims { user, session, name: name.to_owned(), expires_ms: access_expires_ms };
+        let claims =
+            Claims { user: UserId::new(user.id), session, name: user.name.clone(), expires_ms: access_expires_ms };
         Ok(Session {
             id: session.get(),
-            user: Some(UserInfo { id: user.get(), name: name.to_owned(), ..UserInfo::default() }),
+            user: Some(user),
             access_token: self.tokens.issue(Purpose::Access, &claims)?,
             access_expires_ms,
             refresh_token: refresh.0,
@@ -56,10 +48,17 @@ impl Service {
         })
     }
 
+    /// Starts a session and has it told.
     pub(super) async fn create_session(&self, call: &Call, user: UserId, session: &NewSession) -> Result<()> {
+        let tell = vec![self.telling(user, started(session))];
         for _ in 0..SESSION_ATTEMPTS_MAX {
-            if self.store.create_session(user, session.clone(), limits::SESSIONS_MAX, Vec::new()).await? {
+            if self.store.create_session(user, session.clone(), limits::SESSIONS_MAX, tell.clone()).await? {
                 return Ok(());
+            }
+            match self.store.account(user).await? {
+                Some(account) if account.suspended => return Err(suspended()),
+                Some(account) if !account.user.deleted => {}
+                _ => return Err(wrong_credentials()),
             }
             // Whoever logs in again and again on devices that are gone should not be locked out by them.
             let sessions = self.store.sessions(user, self.clock.now_ms()).await?;
@@ -70,48 +69,47 @@ impl Service {
         Err(Error::limit("sessions", limits::SESSIONS_MAX, limits::SESSIONS_MAX))
     }
 
+    /// Ends a session; `false` if there is none.
     pub(super) async fn end_session(&self, call: &Call, user: UserId, session: SessionId) -> Result<bool> {
-        let ended = self.store.end_session(user, session, self.clock.now_ms(), Vec::new()).await?;
+        let tell = vec![self.telling(user, Kind::SessionEnded(wire::SessionEnded { session: session.get() }))];
+        let ended = self.store.end_session(user, session, self.clock.now_ms(), tell).await?;
         if ended {
-            self.ended(call, user, session).await;
+            self.ended(&[(user, session)]).await;
+            self.relay(call).await;
         }
         Ok(ended)
     }
 
-    /// Makes an ended session's tokens useless, closes its connections, and tells the user's other devices.
-    pub(super) async fn ended(&self, call: &Call, user: UserId, session: SessionId) {
+    /// Makes the tokens of sessions and keys that have ended useless, and closes their connections.
+    pub(super) async fn ended(&self, ended: &[(UserId, SessionId)]) {
         let now_ms = self.clock.now_ms();
-        self.ended.add(session, now_ms, now_ms + ms(self.config.tokens_live()));
-        self.tell(call, user, Kind::SessionEnded(wire::SessionEnded { session: session.get() })).await;
         let mut pushes = Pushes::default();
-        pushes.add_for_users(&[user], 0, What::EndedSession(session.get()));
-        if let Err(error) = pushes.publish(self.queue.as_ref(), 1).await {
-            tracing::warn!(%error, %session, "connections of an ended session were not told to close");
+        for &(user, session) in ended {
+            self.ended.add(session, now_ms, now_ms + ms(self.config.tokens_live()));
+            pushes.add_for_users(&[user], 0, What::EndedSession(session.get()));
+        }
+        if let Err(error) = pushes.publish(self.queue.as_ref(), ENDED_BATCH_MAX).await {
+            tracing::warn!(%error, "connections of ended sessions were not told to close");
         }
     }
 
-    /// Tells a user in the personal log. What it tells of is done; if it cannot be told now, it is tried again for a while.
-    pub(super) async fn tell(&self, call: &Call, user: UserId, kind: Kind) {
-        let request = AppendRequest {
-            conversation: user.personal_log().get(),
-            sender: user.get(),
-            id: EntryId::generate().to_string(),
-            content: Some(kind.into()),
-            act: None,
-        };
-        let Err(first) = self.messages.append(&call.by_service(), request.clone()).await else { return };
-        tracing::warn!(error = %first, %user, "an entry of a personal log has to wait");
-        let messages = Arc::clone(&self.messages);
-        self.work.spawn(async move {
-            for _ in 0..TELL_ATTEMPTS_MAX {
-                tokio::time::sleep(TELL_AGAIN).await;
-                let deadline = Instant::now() + TELL_AGAIN;
-                let call = Call { caller: None, origin: None, address: None, deadline };
-                if messages.append(&call, request.clone()).await.is_ok() {
-                    return;
-                }
-            }
-            tracing::error!(%user, "a personal log misses an entry");
-        });
+    /// What is to be told in a user's personal log, for the store to note with what it tells of.
+    pub(super) fn telling(&self, user: UserId, kind: Kind) -> Telling {
+        Telling { user, time_ms: self.clock.now_ms(), content: RawContent::from(kind).as_bytes().clone() }
     }
+
+    /// Has what was noted told now. It is told in the end even if this fails.
+    pub(super) async fn relay(&self, call: &Call) {
+        if let Err(error) = self.messages.relay(&call.by_service(), RelayRequest {}).await {
+            tracing::debug!(%error, "what was noted for personal logs has to wait");
+        }
+    }
+}
+
+pub(super) fn started(session: &NewSession) -> Kind {
+    Kind::SessionStarted(wire::SessionStarted { session: session.id.get(), device: session.device.clone() })
+}
+
+pub(super) fn session_ended() -> Error {
+    Error::new(ErrorCode::SessionEnded, "this session has ended: log in again")
 }

@@ -62,6 +62,36 @@ impl Purpose {
     }
 }
 
+/// What a secret is for that a bot's owner is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secret {
+    ApiKey,
+    Webhook,
+    IncomingWebhook,
+}
+
+impl Secret {
+    /// Mixed into it, so that one kind is never another.
+    fn label(self) -> &'static [u8] {
+        match self {
+            Self::ApiKey => b"mpim api key",
+            Self::Webhook => b"mpim webhook secret",
+            Self::IncomingWebhook => b"mpim incoming webhook",
+        }
+    }
+}
+
+/// The hash of a secret that was presented in its text form; `None` if it is not the text of one.
+pub(super) fn secret_hash(text: &str) -> Option<TokenHash> {
+    let secret: [u8; 32] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+    Some(Sha256::digest(secret).into())
+}
+
+/// A secret's text form.
+pub(super) fn secret_text(secret: [u8; 32]) -> String {
+    URL_SAFE_NO_PAD.encode(secret)
+}
+
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Claims {
@@ -107,6 +137,19 @@ impl Tokens {
         let mut token = [0; 32];
         getrandom::fill(&mut token).map_err(unusable)?;
         Ok((URL_SAFE_NO_PAD.encode(token), Sha256::digest(token).into()))
+    }
+
+    /// A secret that the request `id` about a bot gets, and its hash. The same each time, so that an answer that got lost
+    /// can be given again without the secret being stored.
+    pub(super) fn secret(&self, kind: Secret, bot: UserId, id: EntryId) -> ([u8; 32], TokenHash) {
+        let secret: [u8; 32] = Sha256::new()
+            .chain_update(kind.label())
+            .chain_update(self.key.as_bytes())
+            .chain_update(bot.get().to_be_bytes())
+            .chain_update(id.as_bytes())
+            .finalize()
+            .into();
+        (secret, Sha256::digest(secret).into())
     }
 
     /// The hash of a refresh token that was presented.
@@ -169,6 +212,23 @@ mod tests {
             let error = tokens(1).check(&[Purpose::Access], garbage, 0).unwrap_err();
             assert_eq!(error.code(), ErrorCode::Unauthenticated, "{garbage}");
         }
+    }
+
+    #[test]
+    fn a_bots_secret_depends_on_its_kind_its_bot_its_request_and_the_key() {
+        let (a, b) = (EntryId::generate(), EntryId::generate());
+        let (secret, hash) = tokens(1).secret(Secret::ApiKey, UserId::new(7), a);
+        assert_eq!(secret_hash(&secret_text(secret)), Some(hash));
+        assert_eq!(tokens(1).secret(Secret::ApiKey, UserId::new(7), a).0, secret);
+        for other in [
+            tokens(2).secret(Secret::ApiKey, UserId::new(7), a),
+            tokens(1).secret(Secret::IncomingWebhook, UserId::new(7), a),
+            tokens(1).secret(Secret::ApiKey, UserId::new(8), a),
+            tokens(1).secret(Secret::ApiKey, UserId::new(7), b),
+        ] {
+            assert_ne!(other.0, secret);
+        }
+        assert_eq!(secret_hash("no"), None);
     }
 
     #[test]

@@ -13,8 +13,8 @@ use protocol::{
 
 use super::Store;
 use crate::{
-    Act, Appended, HeadRow, Headed, Membership, NewAccount, NewEntry, NewSession, Page, PageRequest, Refused, Revision,
-    TokenHash,
+    Act, ApiKeyRow, Appended, HeadRow, Headed, Membership, NewAccount, NewApiKey, NewBot, NewEntry, NewSession, Page,
+    PageRequest, Refused, Revision, TokenHash,
 };
 
 /// A time for what the tests make, milliseconds since 1970.
@@ -42,7 +42,7 @@ impl Scene {
     pub(super) async fn user(&self, name: &str) -> UserId {
         let account = self.account(name);
         let id = account.id;
-        assert!(self.store.create_account(account, vec![]).await.unwrap(), "{name} is a new name");
+        assert!(self.store.create_account(account, Vec::new()).await.unwrap(), "{name} is a new name");
         id
     }
 
@@ -74,6 +74,36 @@ impl Scene {
             refresh: token(number),
             refresh_expires_ms: created_ms + TOKEN_MS,
         }
+    }
+
+    pub(super) async fn bot(&self, owner: UserId, name: &str) -> UserId {
+        let made = self.store.create_bot(self.new_bot(owner, name), usize::MAX).await.unwrap();
+        UserId::new(made.unwrap().expect("a new name").user.id)
+    }
+
+    pub(super) fn new_bot(&self, owner: UserId, name: &str) -> NewBot {
+        NewBot {
+            id: UserId::new(self.number()),
+            request: EntryId::generate(),
+            owner,
+            name: name.into(),
+            name_key: name.to_lowercase(),
+            display_name: String::new(),
+            created_ms: NOW_MS,
+        }
+    }
+
+    pub(super) async fn api_key(&self, bot: UserId, expires_ms: i64) -> NewApiKey {
+        let key = self.new_api_key(bot, expires_ms);
+        assert!(self.store.create_api_key(key.clone(), usize::MAX, NOW_MS).await.unwrap());
+        key
+    }
+
+    pub(super) fn new_api_key(&self, bot: UserId, expires_ms: i64) -> NewApiKey {
+        let number = self.number();
+        let id = SessionId::new(number);
+        let row = ApiKeyRow { id, bot, label: format!("key {number}"), scopes: 6, created_ms: NOW_MS, expires_ms };
+        NewApiKey { row, request: EntryId::generate(), hash: token(number) }
     }
 
     pub(super) async fn direct(&self, a: UserId, b: UserId) -> ConversationId {

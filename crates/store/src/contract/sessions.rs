@@ -15,7 +15,7 @@ use crate::{NewSession, Rotation, SessionRow, TokenHash};
 async fn alice(scene: &Scene) -> (UserId, NewSession) {
     let account = scene.account("alice");
     let (id, session) = (account.id, account.session.clone());
-    assert!(scene.store.create_account(account, vec![]).await.unwrap());
+    assert!(scene.store.create_account(account, Vec::new()).await.unwrap());
     (id, session)
 }
 
@@ -37,7 +37,7 @@ pub async fn live_sessions_are_limited_and_listed_oldest_first(store: Arc<dyn St
         let scene = scene.clone();
         attempts.spawn(async move {
             let session = scene.session(NOW_MS + 1);
-            scene.store.create_session(alice, session, 4, vec![]).await.unwrap()
+            scene.store.create_session(alice, session, 4, Vec::new()).await.unwrap()
         });
     }
     let started = attempts.join_all().await.into_iter().filter(|started| *started).count();
@@ -48,7 +48,7 @@ pub async fn live_sessions_are_limited_and_listed_oldest_first(store: Arc<dyn St
     assert!(listed.is_sorted_by_key(|session| (session.created_ms, session.id)));
     assert!(listed.iter().all(|session| !session.current && session.seen_ms == session.created_ms));
     // When the old ones are over, there is room again.
-    assert!(scene.store.create_session(alice, scene.session(NOW_MS + 1 + TOKEN_MS), 1, vec![]).await.unwrap());
+    assert!(scene.store.create_session(alice, scene.session(NOW_MS + 1 + TOKEN_MS), 1, Vec::new()).await.unwrap());
 }
 
 /// Presenting a used token again ends the session with all its tokens.
@@ -66,6 +66,7 @@ pub async fn a_refresh_token_is_used_once_and_a_replay_ends_the_session(store: A
     assert_eq!(rotate(&scene, second, 5, token(1_006)).await, Rotation::Replayed(row));
     assert_eq!(rotate(&scene, token(1_004), 6, token(1_007)).await, Rotation::NotFound);
     assert_eq!(scene.store.sessions_ended_since(NOW_MS).await.unwrap(), [session.id]);
+    assert_eq!(scene.store.effects(9).await.unwrap().len(), 1, "that it ended is told, once");
 }
 
 /// The same request may come again, even after its new token was used.
@@ -118,7 +119,7 @@ pub async fn what_is_over_is_not_live_and_refreshes_nothing(store: Arc<dyn Store
     assert!(matches!(in_time, Rotation::Rotated(_)));
     assert_eq!(live(&scene, alice, end + 99).await, [session.id]);
     assert!(
-        scene.store.end_session(alice, session.id, end + 200, vec![]).await.unwrap(),
+        scene.store.end_session(alice, session.id, end + 200, Vec::new()).await.unwrap(),
         "it can be ended all the same"
     );
 }
@@ -128,10 +129,10 @@ pub async fn only_its_user_ends_a_session_and_once(store: Arc<dyn Store>) {
     let scene = Scene::new(store);
     let (alice, session) = alice(&scene).await;
     let bob = scene.user("bob").await;
-    assert!(!scene.store.end_session(bob, session.id, NOW_MS + 1, vec![]).await.unwrap());
-    assert!(!scene.store.end_session(alice, SessionId::new(77_777), NOW_MS + 1, vec![]).await.unwrap());
-    assert!(scene.store.end_session(alice, session.id, NOW_MS + 1, vec![]).await.unwrap());
-    assert!(!scene.store.end_session(alice, session.id, NOW_MS + 2, vec![]).await.unwrap());
+    assert!(!scene.store.end_session(bob, session.id, NOW_MS + 1, Vec::new()).await.unwrap());
+    assert!(!scene.store.end_session(alice, SessionId::new(77_777), NOW_MS + 1, Vec::new()).await.unwrap());
+    assert!(scene.store.end_session(alice, session.id, NOW_MS + 1, Vec::new()).await.unwrap());
+    assert!(!scene.store.end_session(alice, session.id, NOW_MS + 2, Vec::new()).await.unwrap());
     assert_eq!(live(&scene, alice, NOW_MS + 2).await, []);
     assert_eq!(rotate(&scene, session.refresh, 1, token(1_002)).await, Rotation::Expired);
 }
@@ -141,11 +142,11 @@ pub async fn ended_sessions_are_told_until_forgotten(store: Arc<dyn Store>) {
     let scene = Scene::new(store);
     let (alice, first) = alice(&scene).await;
     let second = scene.session(NOW_MS);
-    scene.store.create_session(alice, second.clone(), 10, vec![]).await.unwrap();
+    scene.store.create_session(alice, second.clone(), 10, Vec::new()).await.unwrap();
     let third = scene.session(NOW_MS);
-    scene.store.create_session(alice, third.clone(), 10, vec![]).await.unwrap();
-    assert!(scene.store.end_session(alice, first.id, NOW_MS + 100, vec![]).await.unwrap());
-    assert!(scene.store.end_session(alice, second.id, NOW_MS + 200, vec![]).await.unwrap());
+    scene.store.create_session(alice, third.clone(), 10, Vec::new()).await.unwrap();
+    assert!(scene.store.end_session(alice, first.id, NOW_MS + 100, Vec::new()).await.unwrap());
+    assert!(scene.store.end_session(alice, second.id, NOW_MS + 200, Vec::new()).await.unwrap());
     let mut ended = scene.store.sessions_ended_since(NOW_MS + 99).await.unwrap();
     ended.sort();
     assert_eq!(ended, [first.id, second.id]);
@@ -180,7 +181,7 @@ pub async fn use_prolongs_a_session_and_its_unused_token(store: Arc<dyn Store>) 
     assert_eq!(live(&scene, alice, late).await, [session.id]);
     let exchange = scene.store.rotate_refresh(session.refresh, [1; 16], token(2_001), late + TOKEN_MS, late).await;
     assert!(matches!(exchange.unwrap(), Rotation::Rotated(_)));
-    assert!(scene.store.end_session(alice, session.id, late + 9 * TOKEN_MS, vec![]).await.unwrap());
+    assert!(scene.store.end_session(alice, session.id, late + 9 * TOKEN_MS, Vec::new()).await.unwrap());
     scene.store.touch_sessions(vec![(session.id, late + 10 * TOKEN_MS)], TOKEN_MS).await.unwrap();
     assert_eq!(live(&scene, alice, late).await, []);
 }

@@ -22,6 +22,12 @@ pub(super) fn number(row: &Row<'_>, index: usize) -> Result<u64> {
     Ok(row.get::<_, i64>(index)?.cast_unsigned())
 }
 
+/// A `count(*)`.
+pub(super) fn count(row: &Row<'_>) -> Result<usize> {
+    // No table holds more rows than there are addresses.
+    Ok(usize::try_from(row.get::<_, i64>(0)?).unwrap_or(usize::MAX))
+}
+
 pub(super) fn user(row: &Row<'_>, index: usize) -> Result<UserId> {
     number(row, index).map(UserId::new)
 }

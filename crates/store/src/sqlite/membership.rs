@@ -142,7 +142,8 @@ impl Writer<'_> {
                 }
             }
         }
-        if moves.owner_exits && (log.members > 1 || !moves.entering.is_empty()) {
+        // A group that was dissolved is left by its owner as by all.
+        if moves.owner_exits && !log.dissolved && (log.members > 1 || !moves.entering.is_empty()) {
             return Ok(Err(Refused::IsOwner));
         }
         let members = log.members + moves.entering.len() as u64 - moves.exiting.len() as u64;

@@ -1,13 +1,16 @@
 //! Sessions and their refresh tokens.
 
-use protocol::{SessionId, UserId, wire::SessionInfo};
+use protocol::{
+    RawContent, SessionId, UserId,
+    wire::{SessionEnded, SessionInfo, content},
+};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     convert::{self, column},
     writer::Writer,
 };
-use crate::{NewSession, Rotation, SessionRow, TokenHash};
+use crate::{NewSession, Rotation, SessionRow, Telling, TokenHash};
 
 /// A refresh token is exchanged for a new one; see [`Users::rotate_refresh`](crate::Users::rotate_refresh).
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(super) struct Exchange {
 struct Token {
     session: SessionRow,
     session_ended: bool,
+    /// The account is kept out.
+    suspended: bool,
     expires_ms: i64,
     /// The request that used it up, and the token which that request made.
     used: Option<([u8; 16], TokenHash)>,
@@ -46,7 +51,7 @@ impl Writer<'_> {
         self.insert_token(session.refresh, session.id, session.refresh_expires_ms)
     }
 
-    /// Starts a session; `false` if `limit` are live already.
+    /// Starts a session; `false` if `limit` are live already, or the account is kept out or gone.
     pub(super) fn create_session(
         &mut self,
         user: UserId,
@@ -59,6 +64,12 @@ impl Writer<'_> {
         // The same id: the call is made again, since its outcome was unknown.
         if again {
             return Ok(true);
+        }
+        let welcome = self
+            .prepared("SELECT 1 FROM users WHERE id = ?1 AND NOT suspended AND NOT deleted")?
+            .exists([column(user.get())])?;
+        if !welcome {
+            return Ok(false);
         }
         let live: i64 = self
             .prepared("SELECT count(*) FROM sessions WHERE user = ?1 AND ended_ms IS NULL AND refresh_expires_ms > ?2")?
@@ -74,6 +85,7 @@ impl Writer<'_> {
     pub(super) fn rotate(&mut self, exchange: &Exchange) -> rusqlite::Result<Rotation> {
         let Some(token) = self.token(exchange.old)? else { return Ok(Rotation::NotFound) };
         match token.used {
+            _ if token.suspended => Ok(Rotation::Suspended),
             None if token.session_ended || token.expires_ms <= exchange.now_ms => Ok(Rotation::Expired),
             None => self.use_up(exchange, token.session),
             Some((request, _)) if request != exchange.request => self.replayed(token.session, exchange.now_ms),
@@ -103,9 +115,20 @@ impl Writer<'_> {
     }
 
     fn replayed(&mut self, session: SessionRow, now_ms: i64) -> rusqlite::Result<Rotation> {
-        self.prepared("UPDATE sessions SET ended_ms = ?2 WHERE id = ?1 AND ended_ms IS NULL")?
+        let ended = self
+            .prepared("UPDATE sessions SET ended_ms = ?2 WHERE id = ?1 AND ended_ms IS NULL")?
             .execute([column(session.id.get()), now_ms])?;
+        if ended > 0 {
+            self.tell_ended(session.user, session.id, now_ms)?;
+        }
         Ok(Rotation::Replayed(session))
+    }
+
+    /// Has the user's personal log tell that a session has ended.
+    fn tell_ended(&mut self, user: UserId, session: SessionId, now_ms: i64) -> rusqlite::Result<()> {
+        let ended = content::Kind::SessionEnded(SessionEnded { session: session.get() });
+        let content = RawContent::from(ended).as_bytes().clone();
+        self.note_tellings(&[Telling { user, time_ms: now_ms, content }])
     }
 
     fn insert_token(&mut self, hash: TokenHash, session: SessionId, expires_ms: i64) -> rusqlite::Result<()> {
@@ -116,7 +139,8 @@ impl Writer<'_> {
 
     fn token(&mut self, hash: TokenHash) -> rusqlite::Result<Option<Token>> {
         self.prepared(
-            "SELECT sessions.id, users.id, users.name, sessions.ended_ms IS NOT NULL, expires_ms, used_by, successor
+            "SELECT sessions.id, users.id, users.name, sessions.ended_ms IS NOT NULL, expires_ms, used_by, successor,
+                 users.suspended
              FROM refresh_tokens JOIN sessions ON sessions.id = refresh_tokens.session
              JOIN users ON users.id = sessions.user WHERE hash = ?1",
         )?
@@ -130,6 +154,7 @@ impl Writer<'_> {
                     name: row.get(2)?,
                 },
                 session_ended: row.get(3)?,
+                suspended: row.get(7)?,
                 expires_ms: row.get(4)?,
                 used: used_by.zip(successor),
             })
@@ -157,32 +182,75 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Ends the user's sessions but one; returns those ended.
+    /// Ends a session and notes what is to be told; `false` if there is none, or it has ended before.
+    pub(super) fn end_session(
+        &mut self,
+        user: UserId,
+        session: SessionId,
+        now_ms: i64,
+        tell: &[Telling],
+    ) -> rusqlite::Result<bool> {
+        let ended = self
+            .prepared("UPDATE sessions SET ended_ms = ?3 WHERE id = ?1 AND user = ?2 AND ended_ms IS NULL")?
+            .execute([column(session.get()), column(user.get()), now_ms])?;
+        if ended > 0 {
+            self.note_tellings(tell)?;
+        }
+        Ok(ended > 0)
+    }
+
+    /// Replaces the password's hash; `false` if it is no longer `old`.
+    pub(super) fn replace_password(&mut self, user: UserId, old: &str, new: &str) -> rusqlite::Result<bool> {
+        let replaced = self
+            .prepared("UPDATE users SET password_hash = ?3 WHERE id = ?1 AND password_hash = ?2 AND NOT deleted")?
+            .execute(params![column(user.get()), old, new])?;
+        Ok(replaced > 0)
+    }
+
+    /// Ends the user's sessions but one, and has that told; returns those ended.
     pub(super) fn end_sessions_but(
         &mut self,
         user: UserId,
         keep: SessionId,
         now_ms: i64,
     ) -> rusqlite::Result<Vec<SessionId>> {
-        self.prepared(
-            "UPDATE sessions SET ended_ms = ?3 WHERE user = ?1 AND id <> ?2 AND ended_ms IS NULL RETURNING id",
-        )?
-        .query_map([column(user.get()), column(keep.get()), now_ms], |row| convert::number(row, 0).map(SessionId::new))?
-        .collect()
+        let ended: Vec<SessionId> = self
+            .prepared(
+                "UPDATE sessions SET ended_ms = ?3 WHERE user = ?1 AND id <> ?2 AND ended_ms IS NULL RETURNING id",
+            )?
+            .query_map([column(user.get()), column(keep.get()), now_ms], |row| {
+                convert::number(row, 0).map(SessionId::new)
+            })?
+            .collect::<rusqlite::Result<_>>()?;
+        for session in &ended {
+            self.tell_ended(user, *session, now_ms)?;
+        }
+        Ok(ended)
     }
 
-    /// Forgets tokens and sessions that were over before this time.
+    /// Forgets tokens, sessions and API keys that were over before this time.
     pub(super) fn forget_expired(&mut self, before_ms: i64) -> rusqlite::Result<()> {
         for statement in [
             "DELETE FROM refresh_tokens WHERE expires_ms < ?1",
             "DELETE FROM refresh_tokens WHERE session IN
                  (SELECT id FROM sessions WHERE ended_ms < ?1 OR refresh_expires_ms < ?1)",
             "DELETE FROM sessions WHERE ended_ms < ?1 OR refresh_expires_ms < ?1",
+            "DELETE FROM api_keys WHERE ended_ms < ?1 OR expires_ms BETWEEN 1 AND ?1 - 1",
         ] {
             self.prepared(statement)?.execute([before_ms])?;
         }
         Ok(())
     }
+}
+
+/// The sessions and API keys that ended after this time.
+pub(super) fn ended_since(connection: &Connection, since_ms: i64) -> rusqlite::Result<Vec<SessionId>> {
+    connection
+        .prepare_cached(
+            "SELECT id FROM sessions WHERE ended_ms > ?1 UNION ALL SELECT id FROM api_keys WHERE ended_ms > ?1",
+        )?
+        .query_map([since_ms], |row| convert::number(row, 0).map(SessionId::new))?
+        .collect()
 }
 
 /// The user's live sessions, oldest first.

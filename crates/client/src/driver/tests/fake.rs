@@ -26,7 +26,7 @@ pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
 pub(super) fn session() -> wire::Session {
     wire::Session {
         id: 7,
-        user: Some(wire::UserInfo { id: ME, name: "alice".into() }),
+        user: Some(wire::UserInfo { id: ME, name: "alice".into(), ..wire::UserInfo::default() }),
         access_token: "access".into(),
         access_expires_ms: i64::MAX,
         refresh_token: "refresh".into(),

@@ -143,6 +143,11 @@ fn ask_twice(prompt: &str) -> anyhow::Result<String> {
     Ok(password)
 }
 
+/// One password, from standard input or the terminal.
+pub(super) fn password(from_stdin: bool) -> anyhow::Result<String> {
+    if from_stdin { Ok(password_lines(1)?.remove(0)) } else { ask("password: ") }
+}
+
 fn password_lines(count: usize) -> anyhow::Result<Vec<String>> {
     let bytes_max = (count * (PASSWORD_BYTES_MAX + 2)) as u64;
     let mut lines = io::stdin().lock().take(bytes_max).lines();

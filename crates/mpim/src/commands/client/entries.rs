@@ -1,32 +1,55 @@
 //! How entries look.
 
+mod json;
+mod text;
+
 use std::{collections::HashMap, sync::Arc};
 
 use client::{Client, wire};
 use protocol::UserId;
-use serde_json::{Value, json};
 use wire::content::Kind;
 
-use crate::commands::client::{
-    connection::persist,
-    print::{harmless, harmless_lines, rfc3339},
-};
+use crate::commands::client::connection::persist;
+
+pub(super) use json::to_json;
+pub(super) use text::to_text;
 
 /// Names of users, by id.
 pub(super) type Names = HashMap<UserId, Arc<str>>;
 
 /// Everybody whom these entries name.
 pub(super) async fn names(client: &Client, entries: &[wire::Entry]) -> anyhow::Result<Names> {
-    let mut users = Vec::new();
-    for entry in entries {
-        users.push(UserId::new(entry.sender));
-        match kind(entry) {
-            Some(Kind::GroupCreated(created)) => users.extend(created.members.into_iter().map(UserId::new)),
-            Some(Kind::MembersAdded(added)) => users.extend(added.members.into_iter().map(UserId::new)),
-            _ => {}
-        }
-    }
+    let users = entries.iter().flat_map(users_of).map(UserId::new).collect::<Vec<_>>();
     persist(|| client.names(&users)).await
+}
+
+/// The ids of everybody whom an entry names, its sender first.
+pub(super) fn users_of(entry: &wire::Entry) -> Vec<u64> {
+    let content = entry.content.as_ref().and_then(|content| content.view().ok()).unwrap_or_default();
+    let mut users = vec![entry.sender];
+    users.extend(content.mentions.into_iter().flat_map(|mentions| mentions.users));
+    users.extend(content.forwarded.map(|forwarded| forwarded.sender));
+    match content.kind {
+        Some(Kind::GroupCreated(created)) => users.extend(created.members),
+        Some(Kind::MembersAdded(added)) => users.extend(added.members),
+        Some(Kind::MembersRemoved(removed)) => users.extend(removed.members),
+        Some(Kind::MembersMuted(muted)) => users.extend(muted.members),
+        Some(Kind::BansLifted(lifted)) => users.extend(lifted.users),
+        Some(Kind::RoleChanged(changed)) => users.push(changed.member),
+        Some(Kind::OwnerChanged(changed)) => users.push(changed.owner),
+        Some(Kind::FriendRequested(asked)) => users.push(asked.user),
+        Some(Kind::FriendAdded(added)) => users.push(added.user),
+        Some(Kind::FriendRequestClosed(closed)) => users.push(closed.user),
+        Some(Kind::FriendRemoved(removed)) => users.push(removed.user),
+        Some(Kind::RemarkChanged(changed)) => users.push(changed.user),
+        Some(Kind::BlockChanged(changed)) => users.push(changed.user),
+        Some(Kind::JoinRequested(asked)) => users.push(asked.user),
+        Some(Kind::JoinRequestClosed(closed)) => users.extend([closed.user, closed.by]),
+        Some(Kind::Card(wire::Card { of: Some(wire::card::Of::User(user)), .. })) => users.push(user),
+        _ => {}
+    }
+    users.retain(|&user| user != 0);
+    users
 }
 
 pub(super) fn kind(entry: &wire::Entry) -> Option<Kind> {
@@ -35,82 +58,32 @@ pub(super) fn kind(entry: &wire::Entry) -> Option<Kind> {
 
 /// The user's name; users who are not there any more go by their number.
 pub(super) fn name_of(names: &Names, user: u64) -> String {
-    names.get(&UserId::new(user)).map_or_else(|| user.to_string(), ToString::to_string)
+    let known = names.get(&UserId::new(user)).filter(|name| !name.is_empty());
+    known.map_or_else(|| user.to_string(), ToString::to_string)
 }
 
-/// An entry for scripts.
-pub(super) fn to_json(conversation: u64, kind_name: &str, entry: &wire::Entry, names: &Names) -> Value {
-    let mut json = json!({
-        "conversation": conversation.to_string(),
-        "kind": kind_name,
-        "position": entry.position,
-        "id": entry.id,
-        "from": name_of(names, entry.sender),
-        "text": null,
-        "time": rfc3339(entry.time_ms),
-    });
-    let members = |members: &[u64]| members.iter().map(|&user| name_of(names, user)).collect::<Vec<_>>();
-    let content = kind(entry);
-    match &content {
-        Some(Kind::Text(text)) => json["text"] = text.body.as_str().into(),
-        Some(Kind::GroupCreated(created)) => {
-            json["title"] = created.title.as_str().into();
-            json["members"] = members(&created.members).into();
-        }
-        Some(Kind::MembersAdded(added)) => json["members"] = members(&added.members).into(),
-        _ => {}
+/// What a role is called.
+pub(super) fn role_name(role: wire::Role) -> &'static str {
+    match role {
+        wire::Role::Member => "member",
+        wire::Role::Admin => "admin",
+        wire::Role::Owner => "owner",
     }
-    if let Some(event) = event_name(content.as_ref()) {
-        json["event"] = event.into();
-    }
-    json
 }
 
-/// What happened, if it is not a text.
-fn event_name(content: Option<&Kind>) -> Option<&'static str> {
-    Some(match content {
-        Some(Kind::Text(_)) => return None,
-        Some(Kind::GroupCreated(_)) => "group_created",
-        Some(Kind::MembersAdded(_)) => "members_added",
-        Some(Kind::MemberJoined(_)) => "member_joined",
-        Some(Kind::MemberLeft(_)) => "member_left",
-        Some(Kind::GroupEntered(_)) => "group_entered",
-        Some(Kind::GroupExited(_)) => "group_exited",
-        Some(Kind::SessionStarted(_)) => "session_started",
-        Some(Kind::SessionEnded(_)) => "session_ended",
-        Some(Kind::PasswordChanged(_)) => "password_changed",
-        _ => "unknown",
-    })
-}
-
-/// What an entry says, for people: `from` is the sender as the reader calls them.
-pub(super) fn to_text(entry: &wire::Entry, from: &str, names: &Names, indent: usize) -> String {
-    let from = harmless(from);
-    let members = |members: &[u64]| {
-        let names: Vec<_> = members.iter().map(|&user| harmless(&name_of(names, user))).collect();
-        names.join(", ")
-    };
-    match kind(entry) {
-        Some(Kind::Text(text)) => format!("{from}: {}", harmless_lines(&text.body, indent)),
-        Some(Kind::GroupCreated(created)) => {
-            format!("* {from} made the group “{}” with {}", harmless(&created.title), members(&created.members))
-        }
-        Some(Kind::MembersAdded(added)) => format!("* {from} brought in {}", members(&added.members)),
-        Some(Kind::MemberJoined(_)) => format!("* {from} joined"),
-        Some(Kind::MemberLeft(_)) => format!("* {from} left"),
-        Some(Kind::GroupEntered(entered)) => format!("* you are a member of group {}", entered.group),
-        Some(Kind::GroupExited(exited)) => format!("* you are no longer a member of group {}", exited.group),
-        Some(Kind::SessionStarted(started)) => {
-            format!("* session {} was started on “{}”", started.session, harmless(&started.device))
-        }
-        Some(Kind::SessionEnded(ended)) => format!("* session {} was ended", ended.session),
-        Some(Kind::PasswordChanged(_)) => "* the password was changed".into(),
-        _ => format!("* {from} did something that this version does not know"),
+/// What a way of joining is called.
+pub(super) fn policy_name(policy: wire::JoinPolicy) -> &'static str {
+    match policy {
+        wire::JoinPolicy::Open => "open",
+        wire::JoinPolicy::ByInvitation => "invitation",
+        wire::JoinPolicy::ByApproval => "approval",
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn entry(content: Kind) -> wire::Entry {
@@ -144,5 +117,44 @@ mod tests {
     fn a_text_cannot_pretend_to_be_something_that_happened() {
         let text = entry(Kind::Text(wire::Text { body: "x\n* bob left\x1b[2J".into() }));
         assert_eq!(to_text(&text, "alice", &names(), 2), "alice: x\n  * bob left\u{241b}[2J");
+    }
+
+    #[test]
+    fn what_belongs_to_a_message_names_it() {
+        let content = Some(Box::new(client::text("new")));
+        let edit = entry(Kind::Edit(wire::Edit { position: 2, content }));
+        let json = to_json(7, "direct", &edit, &names());
+        assert_eq!((&json["text"], &json["event"], &json["target"]), (&json!("new"), &json!("edit"), &json!(2)));
+        assert_eq!(to_text(&edit, "alice", &names(), 2), "* alice changed message 2 to: new");
+        let reaction = wire::Reaction { position: 2, reaction: "👍".into(), removed: true };
+        let json = to_json(7, "direct", &entry(Kind::Reaction(reaction)), &names());
+        assert_eq!((&json["text"], &json["event"]), (&Value::Null, &json!("reaction")));
+        assert_eq!((&json["reaction"], &json["removed"]), (&json!("👍"), &json!(true)));
+    }
+
+    #[test]
+    fn a_reply_tells_what_it_answers_and_whom_it_addresses() {
+        let content = wire::Content {
+            kind: Some(Kind::Text(wire::Text { body: "yes".into() })),
+            reply_to: 2,
+            mentions: Some(wire::Mentions { users: vec![2], everyone: true }),
+            forwarded: None,
+        };
+        let reply = wire::Entry { content: Some(content.into()), ..entry(Kind::Recalled(wire::Recalled {})) };
+        let json = to_json(7, "group", &reply, &names());
+        assert_eq!((&json["reply_to"], &json["mentions"]), (&json!(2), &json!(["小明"])));
+        assert_eq!(json["everyone"], true);
+        assert_eq!(to_text(&reply, "alice", &names(), 2), "alice (to 2): yes");
+    }
+
+    #[test]
+    fn changes_of_a_group_name_what_changed() {
+        let change = wire::GroupChanged { title: Some("茶".into()), muted: Some(true), ..Default::default() };
+        let json = to_json(7, "group", &entry(Kind::GroupChanged(change)), &names());
+        assert_eq!(
+            (&json["event"], &json["title"], &json["muted"]),
+            (&json!("group_changed"), &json!("茶"), &json!(true))
+        );
+        assert!(json.get("description").is_none());
     }
 }

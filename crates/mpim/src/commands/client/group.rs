@@ -1,15 +1,13 @@
 //! `group`.
 
-use anyhow::bail;
-use clap::{Args, Subcommand};
-use client::{Client, wire};
-use protocol::{EntryId, GroupId, UserId, limits::MEMBERS_PAGE_MAX};
-use serde_json::json;
+mod manage;
+mod tell;
 
-use crate::commands::client::{
-    connection::{Place, persist},
-    print::{Printer, harmless, table},
-};
+use clap::{Args, Subcommand, ValueEnum};
+use client::wire;
+use protocol::GroupId;
+
+use crate::commands::client::{connection::Place, print::Printer};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum GroupCommand {
@@ -17,14 +15,11 @@ pub(super) enum GroupCommand {
     ///
     /// JSON: id, title.
     Create(CreateArgs),
-    /// Enter a group that is open to all who know its id.
+    /// Enter a group, or ask owner and admins to be let in.
     ///
-    /// JSON: id, title.
-    Join {
-        /// The group's id
-        id: GroupId,
-    },
-    /// Leave a group.
+    /// JSON: id, title, waiting.
+    Join(JoinArgs),
+    /// Leave a group; an owner who is alone dissolves it.
     Leave {
         /// The group's id
         id: GroupId,
@@ -37,9 +32,30 @@ pub(super) enum GroupCommand {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
+    /// Remove members.
+    Remove {
+        /// The group's id
+        id: GroupId,
+        /// Their names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// They may not come back; works for those who are no members as well
+        #[arg(long)]
+        ban: bool,
+    },
+    /// Let users who were banned come back; without names, list them.
+    ///
+    /// JSON of the list: id, name, display_name, status_line, bot.
+    Unban {
+        /// The group's id
+        id: GroupId,
+        /// Their names
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// List a group's members.
     ///
-    /// JSON: id, name, role ("owner", "member").
+    /// JSON: id, name, role ("owner", "admin", "member"), nickname, muted_until.
     Members {
         /// The group's id
         id: GroupId,
@@ -48,6 +64,80 @@ pub(super) enum GroupCommand {
     ///
     /// JSON: id, title, last_position, unread.
     List,
+    /// Tell what a group is.
+    ///
+    /// JSON: id, title, description, announcement, join ("open", "approval", "invitation"), admins_invite, muted, dissolved,
+    /// members, created, role (null if one is no member).
+    #[command(
+        override_usage = "mpim client group info [OPTIONS] <ID>\n       mpim client group info [OPTIONS] --link <CODE>"
+    )]
+    Info(WhichArgs),
+    /// Change what a group is; what is not given stays. For owner and admins.
+    Set(SetArgs),
+    /// Make a member an admin, or an admin a member. For the owner.
+    Role {
+        /// The group's id
+        id: GroupId,
+        /// The member's name
+        name: String,
+        /// What the member becomes
+        role: Role,
+    },
+    /// Make another member the owner.
+    Transfer {
+        /// The group's id
+        id: GroupId,
+        /// The member's name
+        name: String,
+    },
+    /// Keep members from writing for a time. For owner and admins.
+    Mute {
+        /// The group's id
+        id: GroupId,
+        /// Their names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// For how long; 0 lifts it
+        #[arg(long, value_name = "MINUTES", default_value = "60")]
+        minutes: u32,
+    },
+    /// Set one's own name in a group; without one, take it away.
+    Nickname {
+        /// The group's id
+        id: GroupId,
+        /// What others call you there
+        #[arg(default_value = "")]
+        nickname: String,
+    },
+    /// End a group for good. For the owner.
+    Dissolve {
+        /// The group's id
+        id: GroupId,
+    },
+    /// List those who ask to be let in.
+    ///
+    /// JSON: id, name, message, time.
+    Requests {
+        /// The group's id
+        id: GroupId,
+    },
+    /// Let somebody in who asked.
+    Admit {
+        /// The group's id
+        id: GroupId,
+        /// The user's name
+        name: String,
+    },
+    /// Do not let somebody in who asked.
+    Refuse {
+        /// The group's id
+        id: GroupId,
+        /// The user's name
+        name: String,
+    },
+    /// Links by which anybody joins. For owner and admins.
+    #[command(subcommand)]
+    Link(LinkCommand),
 }
 
 #[derive(Debug, Args)]
@@ -57,117 +147,122 @@ pub(super) struct CreateArgs {
     /// A member beside oneself; may be given several times
     #[arg(long = "member", value_name = "NAME")]
     members: Vec<String>,
-    /// Members bring in others; nobody joins alone. Without it, whoever knows or guesses the group's id may join
-    #[arg(long)]
-    invite_only: bool,
+    /// Who may join: whoever knows or guesses the id, those whom owner or admins let in, or those whom a member brings in
+    #[arg(long, value_name = "HOW", default_value = "open")]
+    join: Join,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct JoinArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+    /// For owner and admins to read, where they decide
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    message: String,
+}
+
+/// A group, by id or by link.
+#[derive(Debug, Args)]
+pub(super) struct WhichArgs {
+    /// The group's id
+    #[arg(required_unless_present = "link", conflicts_with = "link")]
+    id: Option<GroupId>,
+    /// The code of a link
+    #[arg(long, value_name = "CODE")]
+    link: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetArgs {
+    /// The group's id
+    id: GroupId,
+    /// What it is called
+    #[arg(long, value_name = "TEXT")]
+    title: Option<String>,
+    /// What it is about
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// A reference to a picture
+    #[arg(long, value_name = "URL")]
+    avatar: Option<String>,
+    /// What its members should know
+    #[arg(long, value_name = "TEXT")]
+    announcement: Option<String>,
+    /// Who may join
+    #[arg(long, value_name = "HOW")]
+    join: Option<Join>,
+    /// Only owner and admins bring others in
+    #[arg(long, value_name = "true|false")]
+    admins_invite: Option<bool>,
+    /// Only owner and admins write
+    #[arg(long, value_name = "true|false")]
+    muted: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Join {
+    Open,
+    Approval,
+    Invitation,
+}
+
+impl From<Join> for wire::JoinPolicy {
+    fn from(join: Join) -> Self {
+        match join {
+            Join::Open => Self::Open,
+            Join::Approval => Self::ByApproval,
+            Join::Invitation => Self::ByInvitation,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Role {
+    Admin,
+    Member,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LinkCommand {
+    /// Make a link.
+    ///
+    /// JSON: code, group, created, expires (null: never), uses_max (0: any number), uses.
+    Create {
+        /// The group's id
+        id: GroupId,
+        /// For how long it can be used; 0: for good
+        #[arg(long, value_name = "HOURS", default_value = "168")]
+        hours: u32,
+        /// How often it can be used; 0: any number of times
+        #[arg(long, value_name = "N", default_value = "0")]
+        uses: u32,
+    },
+    /// List the links that can be used.
+    ///
+    /// JSON: as `create`.
+    List {
+        /// The group's id
+        id: GroupId,
+    },
+    /// Make a link useless.
+    Revoke {
+        /// The group's id
+        id: GroupId,
+        /// The link's code
+        code: String,
+    },
 }
 
 pub(super) async fn run(place: &Place, printer: Printer, command: GroupCommand) -> anyhow::Result<()> {
     let client = place.connect().await?;
-    // The same in every try, so that what is tried twice happens once.
-    let id = EntryId::generate();
     match command {
-        GroupCommand::Create(args) => {
-            let members = find(&client, &args.members).await?;
-            let policy = if args.invite_only { wire::JoinPolicy::ByInvitation } else { wire::JoinPolicy::Open };
-            let group = persist(|| client.create_group(&args.title, &members, policy, id)).await?;
-            print_group(printer, &group, "made")?;
-        }
-        GroupCommand::Join { id: group } => {
-            let group = persist(|| client.join_group(group, id)).await?;
-            print_group(printer, &group.conversation.unwrap_or_default(), "entered")?;
-        }
-        GroupCommand::Leave { id: group } => {
-            persist(|| client.leave_group(group, id)).await?;
-            printer.print(|| json!({ "id": group.to_string() }), || format!("left group {group}"))?;
-        }
-        GroupCommand::Invite { id: group, names } => {
-            let users = find(&client, &names).await?;
-            persist(|| client.invite(group, &users, id)).await?;
-            printer.print(
-                || json!({ "id": group.to_string() }),
-                || format!("brought {} into group {group}", harmless(&names.join(", "))),
-            )?;
-        }
-        GroupCommand::Members { id: group } => print_members(printer, &client, group).await?,
-        GroupCommand::List => print_groups(printer, &client).await?,
+        GroupCommand::Members { id } => tell::members(printer, &client, id).await?,
+        GroupCommand::List => tell::groups(printer, &client).await?,
+        GroupCommand::Info(which) => tell::info(printer, &client, which).await?,
+        GroupCommand::Requests { id } => tell::requests(printer, &client, id).await?,
+        GroupCommand::Unban { id, names } if names.is_empty() => tell::bans(printer, &client, id).await?,
+        command => manage::run(printer, &client, command).await?,
     }
     client.close().await;
     Ok(())
-}
-
-fn print_group(printer: Printer, group: &wire::Conversation, done: &str) -> anyhow::Result<()> {
-    printer.print(
-        || json!({ "id": group.id.to_string(), "title": group.title }),
-        || format!("{done} group {} “{}”", group.id, harmless(&group.title)),
-    )?;
-    Ok(())
-}
-
-async fn print_members(printer: Printer, client: &Client, group: GroupId) -> anyhow::Result<()> {
-    let mut after = None;
-    loop {
-        let page = persist(|| client.members(group, after, MEMBERS_PAGE_MAX)).await?;
-        let Some(last) = page.members.last() else { return Ok(()) };
-        after = last.user.as_ref().map(|user| UserId::new(user.id));
-        let members: Vec<_> = page
-            .members
-            .iter()
-            .map(|member| {
-                let user = member.user.clone().unwrap_or_default();
-                let role = if member.role() == wire::Role::Owner { "owner" } else { "member" };
-                (user, role)
-            })
-            .collect();
-        let rows: Vec<_> = members.iter().map(|(user, role)| vec![user.name.clone(), (*role).into()]).collect();
-        for ((user, role), line) in members.iter().zip(table(&rows)) {
-            printer.print(|| json!({ "id": user.id.to_string(), "name": user.name, "role": role }), || line)?;
-        }
-        if after.is_none() {
-            return Ok(());
-        }
-    }
-}
-
-async fn print_groups(printer: Printer, client: &Client) -> anyhow::Result<()> {
-    let mut pages = client.heads();
-    while let Some(heads) = pages.next().await? {
-        let is_group =
-            |head: &wire::Head| head.conversation.as_ref().is_some_and(|c| c.kind() == wire::ConversationKind::Group);
-        let groups: Vec<_> = heads.into_iter().filter(is_group).collect();
-        let rows: Vec<Vec<String>> = groups
-            .iter()
-            .map(|head| {
-                let group = head.conversation.clone().unwrap_or_default();
-                let unread = if head.unread > 0 { format!("{} unread", head.unread) } else { String::new() };
-                vec![group.id.to_string(), group.title, unread]
-            })
-            .collect();
-        for (head, line) in groups.iter().zip(table(&rows)) {
-            let group = head.conversation.clone().unwrap_or_default();
-            let json = || {
-                json!({
-                    "id": group.id.to_string(),
-                    "title": group.title,
-                    "last_position": head.last_position,
-                    "unread": head.unread,
-                })
-            };
-            printer.print(json, || line)?;
-        }
-    }
-    Ok(())
-}
-
-/// The users of these names, all of them.
-async fn find(client: &Client, names: &[String]) -> anyhow::Result<Vec<UserId>> {
-    let mut users = Vec::with_capacity(names.len());
-    for name in names {
-        // One by one, as an answer bears names as their owners write them, not as they were asked for.
-        match persist(|| client.find_users(std::slice::from_ref(name))).await?.first() {
-            Some(user) => users.push(UserId::new(user.id)),
-            None => bail!("there is no user {name:?}"),
-        }
-    }
-    Ok(users)
 }

@@ -1,6 +1,5 @@
 //! `history`.
 
-use anyhow::bail;
 use clap::Args;
 use client::{Client, ConversationId, wire};
 use protocol::{GroupId, limits::PAGE_ENTRIES_MAX};
@@ -9,6 +8,7 @@ use crate::commands::client::{
     connection::{Place, persist},
     entries,
     print::{Printer, local_time},
+    target::{self, Words},
 };
 
 #[derive(Debug, Args)]
@@ -29,14 +29,8 @@ pub(super) struct HistoryArgs {
 
 pub(super) async fn run(place: &Place, printer: Printer, args: HistoryArgs) -> anyhow::Result<()> {
     let client = place.connect().await?;
-    let (conversation, kind) = match (args.group, &args.name) {
-        (Some(group), _) => (group.conversation(), "group"),
-        (None, Some(name)) => {
-            let conversation = persist(|| client.open_direct(name)).await?;
-            (ConversationId::new(conversation.id), "direct")
-        }
-        (None, None) => bail!("wanted is NAME, or --group ID"),
-    };
+    let words = Words::split(args.group, args.name.into_iter().collect(), &[])?;
+    let (conversation, kind) = target::conversation(&client, &words.target).await?;
     let mut after = match args.after {
         Some(after) => after,
         None => {
@@ -52,22 +46,24 @@ pub(super) async fn run(place: &Place, printer: Printer, args: HistoryArgs) -> a
         let Some(last) = page.entries.last() else { break };
         after = last.position;
         left = left.saturating_sub(page.entries.len() as u64);
-        print(printer, &client, conversation, kind, &page).await?;
+        print(printer, &client, conversation, kind, &page.entries).await?;
     }
     client.close().await;
     Ok(())
 }
 
-async fn print(
+/// Prints entries of one conversation.
+pub(super) async fn print(
     printer: Printer,
     client: &Client,
     conversation: ConversationId,
     kind: &str,
-    page: &wire::HistoryPage,
+    entries: &[wire::Entry],
 ) -> anyhow::Result<()> {
-    let names = entries::names(client, &page.entries).await?;
-    let width = page.last_position.to_string().len();
-    for entry in &page.entries {
+    let names = entries::names(client, entries).await?;
+    let last = entries.iter().map(|entry| entry.position).max().unwrap_or_default();
+    let width = last.to_string().len();
+    for entry in entries {
         printer.print(
             || entries::to_json(conversation.get(), kind, entry, &names),
             || {

@@ -94,7 +94,12 @@ impl Listener {
                 self.printer.note(&format!("message {id} of an earlier command was refused: {error}"));
             }
             Event::SessionEnded { error } => return Err(log_in_again(error)),
-            Event::ReadMoved { .. } | Event::Presence(_) | Event::CaughtUp => {}
+            Event::ReadMoved { .. }
+            | Event::DeliveredMoved { .. }
+            | Event::Typing { .. }
+            | Event::UserChanged(_)
+            | Event::Presence(_)
+            | Event::CaughtUp => {}
         }
         Ok(())
     }

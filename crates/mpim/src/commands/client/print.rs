@@ -11,12 +11,12 @@ use unicode_width::UnicodeWidthStr as _;
 
 /// Prints lines; each is flushed, so that whoever reads has it at once.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Printer {
+pub(in crate::commands) struct Printer {
     json: bool,
 }
 
 impl Printer {
-    pub(super) fn new(json: bool) -> Self {
+    pub(in crate::commands) fn new(json: bool) -> Self {
         Self { json }
     }
 
@@ -25,7 +25,11 @@ impl Printer {
     }
 
     /// Prints one of the two forms.
-    pub(super) fn print(self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> io::Result<()> {
+    pub(in crate::commands) fn print(
+        self,
+        json: impl FnOnce() -> Value,
+        text: impl FnOnce() -> String,
+    ) -> io::Result<()> {
         let line = if self.json { harmless_json(&json()) } else { text() };
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{line}")?;
@@ -119,7 +123,7 @@ pub(super) fn table(rows: &[Vec<String>]) -> Vec<String> {
 }
 
 /// Milliseconds since 1970 as RFC 3339 in UTC.
-pub(super) fn rfc3339(ms: i64) -> String {
+pub(in crate::commands) fn rfc3339(ms: i64) -> String {
     let (days, of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     let (year, month, day) = civil(days);
     let (hour, minute, second, milli) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1_000 % 60, of_day % 1_000);
@@ -141,7 +145,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
 
 /// Milliseconds since 1970 as a date and time in the machine's time zone, which is UTC if it knows of none.
 #[allow(unsafe_code)]
-pub(super) fn local_time(ms: i64) -> String {
+pub(in crate::commands) fn local_time(ms: i64) -> String {
     let seconds: libc::time_t = ms.div_euclid(1_000);
     // SAFETY: `tm` is plain numbers and a pointer, for which zero is valid.
     let mut parts: libc::tm = unsafe { std::mem::zeroed() };

@@ -1,0 +1,159 @@
+//! Accounts that end, or are kept out.
+
+use std::time::Duration;
+
+use api::{
+    AppendRequest, Call, Caller, ConversationRequest, ListGroupsRequest, Membership, Scopes, append_request,
+    contact_act::What,
+};
+use protocol::{
+    Advice, EntryId, Error, Result, SessionId, UserId, limits, name_key,
+    wire::{self, ErrorCode, FriendRequest, Role, content::Kind},
+};
+use tokio::time::Instant;
+
+use super::{Service, contacts::contact_request, full};
+
+/// How long it may take to leave all groups and friends.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(120);
+/// Groups that a refusal names.
+const GROUPS_NAMED_MAX: usize = 10;
+
+impl Service {
+    pub(super) async fn close_own(&self, call: &Call, request: wire::DeleteAccount) -> Result<()> {
+        let user = full(call)?.user;
+        self.own_account(user, request.password, "password").await?;
+        self.whole(async move |me| {
+            let bots = me.store.bots(user).await?;
+            let bots: Vec<UserId> = bots.into_iter().map(|bot| UserId::new(bot.user.id)).collect();
+            // All that may be refused before anything is given up.
+            for account in bots.iter().chain([&user]) {
+                me.leave_owned(*account).await?;
+            }
+            for account in bots.into_iter().chain([user]) {
+                me.close(account).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn close_bot(&self, bot: UserId) -> Result<()> {
+        self.whole(async move |me| {
+            me.leave_owned(bot).await?;
+            me.close(bot).await
+        })
+        .await
+    }
+
+    /// Leaves groups and friends, then ends the account. What is done before a failure is found done by the next attempt.
+    async fn close(&self, user: UserId) -> Result<()> {
+        let call = as_user(user);
+        for group in self.messages.list_groups(&call, ListGroupsRequest {}).await?.ids {
+            self.leave(&call, user, group).await?;
+        }
+        self.end_friendships(&call, user).await?;
+        let account = self.store.account(user).await?.ok_or_else(|| Error::not_found("the account"))?;
+        let ended = self.store.delete_account(user, self.clock.now_ms()).await?;
+        self.changed(user, &[name_key(&account.user.name)]).await;
+        let ended: Vec<(UserId, SessionId)> = ended.into_iter().map(|session| (user, session)).collect();
+        self.ended(&ended).await;
+        Ok(())
+    }
+
+    /// Leaves the groups that the user owns and is not alone in, which works if they were dissolved.
+    ///
+    /// # Errors
+    ///
+    /// Some were not; they are named.
+    async fn leave_owned(&self, user: UserId) -> Result<()> {
+        let call = as_user(user);
+        let mut owned = Vec::new();
+        for group in self.messages.list_groups(&call, ListGroupsRequest {}).await?.ids {
+            let member = self.messages.get_member(&call, ConversationRequest { conversation: group }).await?;
+            if member.role() != Role::Owner {
+                continue;
+            }
+            let one = wire::ListMembers { group, limit: 1, ..wire::ListMembers::default() };
+            if self.messages.list_members(&call, one).await?.total <= 1 {
+                continue;
+            }
+            match self.leave(&call, user, group).await {
+                Ok(()) => {}
+                Err(error) if error.advice() == Advice::GiveUp => owned.push(group.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        if owned.is_empty() {
+            return Ok(());
+        }
+        let (count, more) = (owned.len(), if owned.len() > GROUPS_NAMED_MAX { " …" } else { "" });
+        owned.truncate(GROUPS_NAMED_MAX);
+        let named = owned.join(", ");
+        let message = format!("user {user} owns {count} groups: {named}{more}; transfer or dissolve them first");
+        Err(Error::new(ErrorCode::Conflict, message))
+    }
+
+    /// Leaves a group; one that the user is alone in ends.
+    async fn leave(&self, call: &Call, user: UserId, group: u64) -> Result<()> {
+        let request = AppendRequest {
+            conversation: group,
+            sender: user.get(),
+            id: EntryId::generate().to_string(),
+            content: Some(Kind::MemberLeft(wire::MemberLeft {}).into()),
+            act: Some(append_request::Act::Membership(Membership { exit: vec![user.get()], ..Membership::default() })),
+        };
+        match self.messages.append(call, request).await {
+            // Somebody else was faster.
+            Err(error) if error.code() == ErrorCode::NotMember => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+
+    /// Ends friendships and requests, so that the others hear of it.
+    async fn end_friendships(&self, call: &Call, user: UserId) -> Result<()> {
+        let mut after = 0;
+        loop {
+            let page = wire::ListContacts { after, limit: limits::MEMBERS_PAGE_MAX };
+            let contacts = self.messages.list_contacts(call, page).await?.contacts;
+            let Some(last) = contacts.last().and_then(|contact| contact.user.as_ref()) else { return Ok(()) };
+            after = last.id;
+            for contact in contacts {
+                let what = match contact.request() {
+                    _ if contact.friend => What::Remove(true),
+                    FriendRequest::Sent => What::Withdraw(true),
+                    FriendRequest::Received => What::Answer(false),
+                    FriendRequest::NoRequest => continue,
+                };
+                let peer = contact.user.unwrap_or_default().id;
+                let request = contact_request(user, EntryId::generate().to_string(), peer, what);
+                match self.messages.append(call, request).await {
+                    // The other was faster.
+                    Err(error) if error.code() == ErrorCode::Conflict => {}
+                    outcome => outcome.map(drop)?,
+                }
+            }
+        }
+    }
+
+    pub(super) async fn keep_out(&self, request: wire::Suspend) -> Result<()> {
+        let account = self.store.account_by_name(name_key(&request.name)).await?;
+        let unknown = || Error::not_found(format_args!("user {:?}", request.name));
+        let user = UserId::new(account.ok_or_else(unknown)?.user.id);
+        let name = request.name.clone();
+        self.whole(async move |me| {
+            let ended = me.store.suspend(user, request.suspended, me.clock.now_ms()).await?;
+            let ended = ended.ok_or_else(|| Error::not_found(format_args!("user {name:?}")))?;
+            tracing::info!(%user, suspended = request.suspended, sessions = ended.len(), "an account was suspended or let in");
+            me.ended(&ended).await;
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// A call on behalf of a user, by this service alone.
+pub(super) fn as_user(user: UserId) -> Call {
+    let caller = Caller { user, session: SessionId::new(0), scopes: Scopes::ALL };
+    Call { caller: Some(caller), origin: None, address: None, deadline: Instant::now() + CLOSING_TIMEOUT }
+}

@@ -1,0 +1,206 @@
+//! The services over a store of their own, and short ways to ask them.
+
+use std::{sync::Arc, time::Duration};
+
+use api::{
+    Call, Caller, GroupService as _, MessageService as _, Scopes, SendRequest, Token, UserService as _, send_result,
+};
+use cache::LocalCache;
+use prometheus_client::registry::Registry;
+use protocol::{
+    EntryId, Error, IdGenerator, NodeNumber, SessionId, UserId,
+    wire::{self, ErrorCode, UserInfo, content::Kind},
+};
+use queue::LocalQueue;
+use services::{
+    Clock, group, message,
+    user::{self, PasswordConfig, SecretKey},
+};
+use store::sqlite::{SqliteConfig, SqliteStore};
+use tokio::time::Instant;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const DAY_MS: i64 = 86_400_000;
+
+pub(crate) struct Bed {
+    pub(crate) store: SqliteStore,
+    pub(crate) queue: Arc<LocalQueue>,
+    pub(crate) clock: Clock,
+    pub(crate) message: Arc<message::Service>,
+    pub(crate) user: Arc<user::Service>,
+    pub(crate) group: Arc<group::Service>,
+    tasks: (message::Tasks, user::Tasks),
+    dir: Arc<tempfile::TempDir>,
+}
+
+impl Bed {
+    pub(crate) async fn start() -> Self {
+        Self::open(Arc::new(tempfile::tempdir().unwrap()), Clock::system()).await
+    }
+
+    async fn open(dir: Arc<tempfile::TempDir>, clock: Clock) -> Self {
+        let store = SqliteStore::open(SqliteConfig::new(dir.path())).unwrap();
+        let shared = Arc::new(store.clone());
+        let (queue, cache) = (Arc::new(LocalQueue::new()), Arc::new(LocalCache::default()));
+        let ids = IdGenerator::new(NodeNumber::new(0).unwrap()).after(store.newest_id().await.unwrap());
+        let ids = Arc::new(ids);
+        let (message, message_tasks) = message::Service::start(
+            &message::Config::default(),
+            shared.clone(),
+            queue.clone(),
+            ids.clone(),
+            clock.clone(),
+            &mut Registry::default(),
+        );
+        let config = user::Config {
+            passwords: PasswordConfig { memory_kib: 8, iterations: 1, threads: 1, queue_max: 16 },
+            access_token_ttl: Duration::from_secs(900),
+            refresh_token_ttl: Duration::from_secs(40 * 86_400),
+            resume_token_ttl: Duration::from_secs(3_600),
+            info_ttl: Duration::from_secs(3_600),
+        };
+        let parts = user::Parts {
+            store: shared.clone(),
+            webhooks: shared.clone(),
+            cache: cache.clone(),
+            queue: queue.clone(),
+            messages: message.clone(),
+            ids: ids.clone(),
+            clock: clock.clone(),
+            key: SecretKey::from_bytes([7; 32]),
+        };
+        let (user, user_tasks) = user::Service::start(config, parts).await.unwrap();
+        let config = group::Config { info_ttl: Duration::from_secs(60) };
+        let group = group::Service::new(&config, shared, cache, user.clone(), message.clone(), ids, clock.clone());
+        Self { store, queue, clock, message, user, group, tasks: (message_tasks, user_tasks), dir }
+    }
+
+    pub(crate) async fn restart(self) -> Self {
+        let (dir, clock) = (self.dir.clone(), self.clock.clone());
+        self.tasks.1.stop().await;
+        self.tasks.0.stop().await;
+        drop((self.message, self.user, self.group));
+        self.store.close().await;
+        drop(self.store);
+        Self::open(dir, clock).await
+    }
+
+    pub(crate) async fn register(&self, name: &str) -> wire::Session {
+        let register = wire::Register { name: name.into(), password: "password".into(), device: "phone".into() };
+        self.user.register(&nobody(), register).await.unwrap()
+    }
+
+    pub(crate) async fn log_in(&self, name: &str) -> Result<wire::Session, Error> {
+        let request = wire::LogIn { name: name.into(), password: "password".into(), device: "desk".into() };
+        self.user.log_in(&nobody(), request).await
+    }
+
+    pub(crate) async fn connect(&self, token: &str) -> Result<api::ConnectIdentity, Error> {
+        self.user.connect(&nobody(), Token { token: token.into() }).await
+    }
+
+    pub(crate) async fn authenticate(&self, token: &str) -> Result<api::Identity, Error> {
+        self.user.authenticate(&nobody(), Token { token: token.into() }).await
+    }
+
+    pub(crate) async fn find(&self, ids: &[u64], names: &[&str]) -> Vec<UserInfo> {
+        let names = names.iter().map(|&name| name.into()).collect();
+        self.user.find_users(&nobody(), wire::FindUsers { ids: ids.to_vec(), names }).await.unwrap().users
+    }
+
+    pub(crate) async fn direct(&self, from: &wire::Session, to: u64) -> u64 {
+        self.message.open_direct(&by(from), api::OpenDirectRequest { peer: to }).await.unwrap().id
+    }
+
+    pub(crate) async fn say(&self, from: &Call, conversation: u64, body: &str) -> Result<u64, ErrorCode> {
+        let send = wire::Send {
+            target: Some(wire::send::Target::Conversation(conversation)),
+            id: id(),
+            content: Some(Kind::Text(wire::Text { body: body.into() }).into()),
+            forward_of: None,
+        };
+        let response = self.message.send(from, SendRequest { sends: vec![send] }).await.unwrap();
+        match response.results.into_iter().next().unwrap().result.unwrap() {
+            send_result::Result::Sent(sent) => Ok(sent.position),
+            send_result::Result::Error(error) => Err(error.code()),
+        }
+    }
+
+    pub(crate) async fn make_group(&self, owner: &wire::Session, members: &[u64]) -> u64 {
+        let create = wire::CreateGroup {
+            id: id(),
+            title: "group".into(),
+            members: members.to_vec(),
+            join_policy: wire::JoinPolicy::Open.into(),
+        };
+        self.group.create_group(&by(owner), create).await.unwrap().id
+    }
+
+    pub(crate) async fn bot(&self, owner: &wire::Session, name: &str) -> u64 {
+        let request = wire::CreateBot { id: id(), name: name.into(), display_name: String::new() };
+        self.user.create_bot(&by(owner), request).await.unwrap().user.unwrap().id
+    }
+
+    pub(crate) async fn api_key(&self, owner: &wire::Session, bot: u64, scopes: &[wire::Scope]) -> wire::ApiKey {
+        let scopes = scopes.iter().map(|&scope| scope.into()).collect();
+        let request = wire::CreateApiKey { id: id(), bot, label: "test".into(), scopes, expires_ms: 0 };
+        self.user.create_api_key(&by(owner), request).await.unwrap()
+    }
+
+    /// What the user's personal log tells.
+    pub(crate) async fn told(&self, user: u64) -> Vec<Kind> {
+        let history = wire::History { conversation: user, from: None, limit: 500 };
+        let page = self.message.history(&as_user(user), history).await.unwrap();
+        let kind = |entry: wire::Entry| entry.content.unwrap().view().unwrap().kind.unwrap();
+        page.entries.into_iter().map(kind).collect()
+    }
+
+    /// Waits until the user's personal log tells this.
+    pub(crate) async fn tells(&self, user: u64, kind: &Kind) {
+        let wait = async {
+            while !self.told(user).await.contains(kind) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{kind:?} is not told"));
+    }
+
+    pub(crate) async fn contact(&self, of: &wire::Session, peer: u64) -> Option<wire::Contact> {
+        let contacts = self.user.list_contacts(&by(of), wire::ListContacts::default()).await.unwrap().contacts;
+        contacts.into_iter().find(|contact| contact.user.as_ref().unwrap().id == peer)
+    }
+}
+
+pub(crate) fn nobody() -> Call {
+    Call { caller: None, origin: None, address: None, deadline: Instant::now() + PATIENCE }
+}
+
+pub(crate) fn of(session: &wire::Session) -> u64 {
+    session.user.as_ref().unwrap().id
+}
+
+pub(crate) fn by(session: &wire::Session) -> Call {
+    let caller = Caller { user: UserId::new(of(session)), session: SessionId::new(session.id), scopes: Scopes::ALL };
+    Call { caller: Some(caller), ..nobody() }
+}
+
+pub(crate) fn as_user(user: u64) -> Call {
+    let caller = Caller { user: UserId::new(user), session: SessionId::new(0), scopes: Scopes::ALL };
+    Call { caller: Some(caller), ..nobody() }
+}
+
+/// A call of whoever authenticated as this.
+pub(crate) fn identified(identity: &api::Identity) -> Call {
+    let user = UserId::new(identity.user.as_ref().unwrap().id);
+    let scopes = Scopes::of_identity(&identity.scopes);
+    let caller = Caller { user, session: SessionId::new(identity.session), scopes };
+    Call { caller: Some(caller), ..nobody() }
+}
+
+pub(crate) fn id() -> String {
+    EntryId::generate().to_string()
+}
+
+pub(crate) async fn code_of<T>(outcome: impl Future<Output = Result<T, Error>>) -> ErrorCode {
+    outcome.await.err().expect("refused").code()
+}

@@ -1,0 +1,11 @@
+//! What the user service promises, over the SQLite store, the message service and the embedded queue and cache.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod bed;
+mod bots;
+mod closing;
+mod contacts;
+mod profiles;
+mod reports;
+mod telling;

@@ -1,0 +1,41 @@
+//! That what happens to an account is told in its personal log, whatever is killed.
+
+use api::UserService as _;
+use protocol::wire::{self, content::Kind};
+
+use crate::bed::{Bed, by, id, nobody, of};
+
+#[tokio::test]
+async fn sessions_and_passwords_are_told_once_and_in_order() {
+    let bed = Bed::start().await;
+    let phone = bed.register("alice").await;
+    let (desk, tablet) = (bed.log_in("alice").await.unwrap(), bed.log_in("Alice").await.unwrap());
+    bed.user.revoke_session(&by(&phone), wire::RevokeSession { session: desk.id }).await.unwrap();
+    let change = wire::ChangePassword { old_password: "password".into(), new_password: "new password".into() };
+    bed.user.change_password(&by(&phone), change).await.unwrap();
+    let started = |session: &wire::Session, device: &str| {
+        Kind::SessionStarted(wire::SessionStarted { session: session.id, device: device.into() })
+    };
+    let ended = |session: &wire::Session| Kind::SessionEnded(wire::SessionEnded { session: session.id });
+    bed.tells(of(&phone), &ended(&tablet)).await;
+    let expected = [
+        started(&phone, "phone"),
+        started(&desk, "desk"),
+        started(&tablet, "desk"),
+        ended(&desk),
+        Kind::PasswordChanged(wire::PasswordChanged {}),
+        ended(&tablet),
+    ];
+    assert_eq!(bed.told(of(&phone)).await, expected);
+    assert_eq!(bed.restart().await.told(of(&phone)).await, expected);
+}
+
+#[tokio::test]
+async fn a_session_that_a_replay_ended_is_told() {
+    let bed = Bed::start().await;
+    let first = bed.register("alice").await;
+    let refresh = |token: &str| wire::Refresh { refresh_token: token.into(), id: id() };
+    bed.user.refresh(&nobody(), refresh(&first.refresh_token)).await.unwrap();
+    bed.user.refresh(&nobody(), refresh(&first.refresh_token)).await.unwrap_err();
+    bed.tells(of(&first), &Kind::SessionEnded(wire::SessionEnded { session: first.id })).await;
+}
