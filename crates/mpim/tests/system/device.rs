@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinHandle};
 
 /// How long a test waits for what must happen.
-pub const PATIENCE: Duration = Duration::from_secs(9);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// An entry as a device saw it.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail, and tell")]
 
 mod authorisation;
+mod bad_input;
 mod catch_up;
 mod device;
 mod disk;

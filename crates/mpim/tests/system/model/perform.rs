@@ -19,7 +19,6 @@ const REACTIONS: [&str; 2] = ["👍", "好"];
 impl Run {
     pub(super) async fn perform(&mut self, Operation { device, what }: Operation) {
         let user = self.user_of(device);
-        eprintln!("OP {device} {what:?}");
         let touched = match what {
             What::Write { conversation, message } => match self.conversation_of(user, conversation) {
                 Some(conversation) => self.write(device, conversation, message).await,
