@@ -12,6 +12,7 @@ mod examples;
 mod http;
 mod in_process;
 mod kill;
+mod large_group;
 mod model;
 mod process;
 mod queue_faults;
