@@ -14,6 +14,7 @@ mod in_process;
 mod kill;
 mod large_group;
 mod model;
+mod presence;
 mod process;
 mod queue_faults;
 mod terminals;
