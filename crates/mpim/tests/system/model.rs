@@ -14,13 +14,10 @@ use client::{
     wire::{self, ErrorCode, client_frame::Body as Request, server_frame::Body as Answer},
 };
 use mpim::embedded::Parts;
-use proptest::{
-    collection::vec,
-    prelude::{ProptestConfig, proptest},
-};
+use proptest::prelude::{ProptestConfig, proptest};
 
 use self::{
-    operations::{Operation, operation},
+    operations::{Operation, anything, between_two, in_groups},
     reference::{Outcome, Person, Reference},
 };
 use crate::{
@@ -196,11 +193,21 @@ fn run(operations: Vec<Operation>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..Default::default() })]
 
     /// Everybody is answered what the reference says, and sees it, for every order of things that one can think of.
     #[test]
-    fn every_device_ends_with_what_the_reference_holds(operations in vec(operation(), 1..80)) {
+    fn every_device_ends_with_what_the_reference_holds(operations in anything()) {
+        run(operations);
+    }
+
+    #[test]
+    fn groups_are_to_all_what_the_reference_holds(operations in in_groups()) {
+        run(operations);
+    }
+
+    #[test]
+    fn two_users_are_to_each_other_what_the_reference_holds(operations in between_two()) {
         run(operations);
     }
 }

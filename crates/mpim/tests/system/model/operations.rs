@@ -141,9 +141,35 @@ pub enum ContactAct {
     Block(bool),
 }
 
-pub fn operation() -> impl Strategy<Value = Operation> {
-    (0..DEVICES, prop_oneof![6 => messages(), 4 => groups(), 3 => contacts(), 3 => own(), 2 => system()])
-        .prop_map(|(device, what)| Operation { device, what })
+/// Some of everything.
+pub fn anything() -> impl Strategy<Value = Vec<Operation>> {
+    vec(by(0..DEVICES, prop_oneof![6 => messages(), 4 => groups(), 3 => contacts(), 3 => own(), 2 => system()]), 1..80)
+}
+
+/// What happens to few groups that are there from the beginning, and in them.
+pub fn in_groups() -> impl Strategy<Value = Vec<Operation>> {
+    let create = by(0..DEVICES, (btree_set(0..USERS, 2..USERS), policy()).prop_map(|(members, policy)| What::CreateGroup { members, policy }));
+    let act = prop_oneof![20 => group_acts(), 3 => messages(), 3 => own(), 2 => system(), 1 => contacts()];
+    (create, vec(by(0..DEVICES, act), 1..120)).prop_map(|(create, acts)| [create].into_iter().chain(acts).collect())
+}
+
+/// What happens between two users.
+pub fn between_two() -> impl Strategy<Value = Vec<Operation>> {
+    let act = prop_oneof![6 => messages(), 6 => contacts(), 3 => own(), 2 => system()];
+    vec(by(0..2 * super::DEVICES_PER_USER, act), 1..120).prop_map(|operations| operations.into_iter().map(of_two).collect())
+}
+
+fn by(devices: std::ops::Range<usize>, what: impl Strategy<Value = What>) -> impl Strategy<Value = Operation> {
+    (devices, what).prop_map(|(device, what)| Operation { device, what })
+}
+
+/// The same with one of the first two users.
+fn of_two(mut operation: Operation) -> Operation {
+    match &mut operation.what {
+        What::WriteTo { peer, .. } | What::Contact { peer, .. } => *peer %= 2,
+        _ => {}
+    }
+    operation
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -185,14 +211,15 @@ fn messages() -> impl Strategy<Value = What> {
     ]
 }
 
-fn groups() -> impl Strategy<Value = What> {
-    let policy = || {
-        prop_oneof![
-            2 => Just(JoinPolicy::Open),
-            1 => Just(JoinPolicy::ByInvitation),
-            2 => Just(JoinPolicy::ByApproval)
-        ]
-    };
+fn policy() -> impl Strategy<Value = JoinPolicy> {
+    prop_oneof![
+        2 => Just(JoinPolicy::Open),
+        1 => Just(JoinPolicy::ByInvitation),
+        2 => Just(JoinPolicy::ByApproval)
+    ]
+}
+
+fn group_acts() -> impl Strategy<Value = What> {
     let user = || 0..USERS;
     let act = prop_oneof![
         3 => user().prop_map(GroupAct::Invite),
@@ -215,9 +242,13 @@ fn groups() -> impl Strategy<Value = What> {
         1 => (0..3_u32).prop_map(GroupAct::Link),
         1 => any::<Index>().prop_map(GroupAct::RevokeLink),
     ];
+    (any::<Index>(), act).prop_map(|(group, act)| What::Group { group, act })
+}
+
+fn groups() -> impl Strategy<Value = What> {
     prop_oneof![
         1 => (btree_set(0..USERS, 0..USERS), policy()).prop_map(|(members, policy)| What::CreateGroup { members, policy }),
-        5 => (any::<Index>(), act).prop_map(|(group, act)| What::Group { group, act }),
+        5 => group_acts(),
     ]
 }
 
