@@ -12,6 +12,8 @@ pub(crate) const MESSAGE_MAX: u32 = 89;
 pub(crate) const RECALLED: u32 = 90;
 /// Another content for a message.
 pub(crate) const EDIT: u32 = 112;
+/// The last kind of what is done to messages: a pin.
+const CHANGE_MAX: u32 = 115;
 /// What happens to a contact, from the first …
 pub(crate) const CONTACT_MIN: u32 = 127;
 /// … to the last.
@@ -53,6 +55,11 @@ pub(crate) fn kind(content: &Bytes) -> Option<content::Kind> {
 
 pub(crate) fn encoded(kind: content::Kind) -> Bytes {
     RawContent::from(kind).as_bytes().clone()
+}
+
+/// Whether an entry of this kind does something to a message: edits, recalls, marks or pins it.
+pub(crate) fn is_change(kind: u32) -> bool {
+    (EDIT..=CHANGE_MAX).contains(&kind)
 }
 
 #[cfg(test)]

@@ -239,7 +239,11 @@ impl Affairs {
 
     /// Who asks to be let into groups: the user, and those about whom the user decides.
     pub fn join_requests(&self) -> impl Iterator<Item = JoinRequestView<'_>> {
-        self.join_requests.iter().filter_map(|(&(group, user), message)| {
+        // What was asked before the user came or went is settled: by that, the user's own request is answered, and of
+        // those of others a newcomer is told anew.
+        let settled = |group| self.groups.get(&group).map_or(0, |told: &Latest<bool>| told.position);
+        let open = self.join_requests.iter().filter(move |((group, _), message)| message.position > settled(*group));
+        open.filter_map(|(&(group, user), message)| {
             Some(JoinRequestView { group, user, message: message.value.as_deref()? })
         })
     }

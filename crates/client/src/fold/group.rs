@@ -102,6 +102,8 @@ impl GroupView {
             let member = self.member(UserId::new(user));
             member.present.tell(position, Some(true));
             member.role.tell(position, wire::Role::Member);
+            // Who was muted without being a member comes unmuted.
+            member.muted_until_ms.tell(position, 0);
         }
     }
 
@@ -111,6 +113,7 @@ impl GroupView {
             member.present.tell(position, Some(false));
             member.role.tell(position, wire::Role::Member);
             member.nickname.tell(position, String::new());
+            member.muted_until_ms.tell(position, 0);
         }
     }
 

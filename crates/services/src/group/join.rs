@@ -48,10 +48,8 @@ impl Service {
         }
         let membership = Membership { enter: members(&[user]), ..Membership::default() };
         self.tell(call, key, id, Kind::MemberJoined(wire::MemberJoined {}), membership).await?;
-        if group.join_policy == JoinPolicy::ByApproval {
-            // Who has come in by a link need not be let in any more.
-            self.close(call, group.id, caller.user, true).await?;
-        }
+        // Who has come in need not be let in any more.
+        self.close_of_members(call, group.id, &[user]).await?;
         Ok(joined(group, false))
     }
 
@@ -104,6 +102,15 @@ impl Service {
         }
         // Only now: a request that was closed by a process that then failed would never be answered.
         self.close(call, group, user, true).await
+    }
+
+    /// Closes the requests of users who have become members in another way: they would be found again once these leave.
+    pub(super) async fn close_of_members(&self, call: &Call, group: GroupId, users: &[u64]) -> Result<()> {
+        let asking = self.store.join_requests(group, UserId::new(0), limits::MEMBERS_PAGE_MAX).await?;
+        for row in asking.into_iter().filter(|row| users.contains(&row.user.get())) {
+            self.close(call, group, row.user, true).await?;
+        }
+        Ok(())
     }
 
     /// Closes a request, if there is one: tells those who may answer, and, of a refusal, the one who asked.

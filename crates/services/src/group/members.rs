@@ -2,7 +2,7 @@
 
 use api::{Call, FilterMembersRequest, MemberRole, Membership};
 use protocol::{
-    Error, Result, limits,
+    Error, GroupId, Result, limits,
     wire::{self, ErrorCode, Role, content::Kind},
 };
 
@@ -27,8 +27,9 @@ impl Service {
             return Ok(());
         }
         let membership = Membership { enter: members(&users), at_least: least.into(), ..Membership::default() };
-        let added = Kind::MembersAdded(wire::MembersAdded { members: users });
-        self.tell(call, request.group, request.id, added, membership).await
+        let added = Kind::MembersAdded(wire::MembersAdded { members: users.clone() });
+        self.tell(call, request.group, request.id, added, membership).await?;
+        self.close_of_members(call, GroupId::new(request.group), &users).await
     }
 
     pub(super) async fn remove(&self, call: &Call, request: wire::RemoveMembers) -> Result<()> {

@@ -185,12 +185,19 @@ impl<'c> Sight<'c> {
     /// Whether the entry in this row is not for the reader.
     pub(super) fn is_hidden(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
         let position: i64 = row.get(0)?;
-        if position <= self.deleted_up_to || convert::is_withheld(row)? && row.get::<_, i64>(2)? != self.reader {
+        if convert::is_withheld(row)? && row.get::<_, i64>(2)? != self.reader {
             return Ok(true);
         }
+        // Only messages are deleted, and what was done to them. What happened to the group stays: devices that come later
+        // have to learn of it as those did that were there. So does what was done to a message that was not deleted.
+        let kind: u32 = row.get(5)?;
+        let is_message = (1..=kinds::RECALLED).contains(&kind);
+        if position <= self.deleted_up_to {
+            return Ok(is_message || kinds::is_change(kind));
+        }
         match &self.deleted {
-            Some(find) => find.borrow_mut().exists([self.reader, self.conversation, position]),
-            None => Ok(false),
+            Some(find) if is_message => find.borrow_mut().exists([self.reader, self.conversation, position]),
+            _ => Ok(false),
         }
     }
 

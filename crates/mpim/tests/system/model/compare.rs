@@ -141,11 +141,12 @@ impl Run {
             let told: BTreeMap<_, _> = affairs.contacts().map(|told| contact_view(&told)).collect();
             let asked: BTreeMap<_, _> = affairs
                 .join_requests()
+                .filter(|request| request.user == user)
                 .map(|request| ((request.group.get(), request.user), request.message.to_owned()))
                 .collect();
             told == contacts
                 && affairs.groups().map(GroupId::get).collect::<BTreeSet<_>>() == groups
-                && requests.iter().all(|(key, message)| asked.get(key) == Some(message))
+                && asked == requests
                 && self.reference.logs.iter().all(|(id, log)| {
                     let own = log.own(user);
                     let draft = affairs.draft_of(*id).map(|draft| (draft.text.clone(), draft.reply_to));
@@ -165,7 +166,7 @@ impl Run {
         }
     }
 
-    /// The requests to be let in that a user knows of: the own ones, and those the user decides about.
+    /// The user's own requests to be let in.
     fn requests_told(&self, user: UserId) -> BTreeMap<(u64, UserId), String> {
         let mut told = BTreeMap::new();
         for (id, log) in &self.reference.logs {
