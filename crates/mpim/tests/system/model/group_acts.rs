@@ -49,6 +49,7 @@ impl Run {
     pub(super) async fn act_in_group(&mut self, device: usize, id: ConversationId, act: GroupAct) -> Touched {
         let (by, entry, group) = (self.user_of(device), new_id(), id.get());
         let request_id = entry.to_string();
+        let before = self.reference.logs[&id].end();
         let users = |user: usize| vec![self.users[user].get()];
         let reference = &mut self.reference;
         let change = |change: wire::GroupChanged| {
@@ -139,6 +140,9 @@ impl Run {
             ),
         };
         self.check(device, request, expected).await;
+        if self.reference.logs[&id].end() == before {
+            self.forget_last();
+        }
         Touched::Conversation(id)
     }
 

@@ -11,7 +11,7 @@ use super::{
     compare::Touched,
     new_id,
     operations::{Change, ContactAct, Message, MessageKind, Operation, What},
-    reference::Outcome,
+    reference::{Contact, Outcome},
 };
 
 const REACTIONS: [&str; 2] = ["👍", "好"];
@@ -19,6 +19,7 @@ const REACTIONS: [&str; 2] = ["👍", "好"];
 impl Run {
     pub(super) async fn perform(&mut self, Operation { device, what }: Operation) {
         let user = self.user_of(device);
+        self.kept = self.done.len();
         let touched = match what {
             What::Write { conversation, message } => match self.conversation_of(user, conversation) {
                 Some(conversation) => self.write(device, conversation, message).await,
@@ -188,6 +189,7 @@ impl Run {
             return Touched::Nothing;
         }
         let (id, to) = (new_id().to_string(), peer.get());
+        let before = self.contact_pair(user, peer);
         let (request, expected) = match act {
             ContactAct::Request(message) => (
                 Request::RequestFriend(wire::RequestFriend { id, user: to, message: message.clone() }),
@@ -214,7 +216,14 @@ impl Run {
             }
         };
         self.check(device, request, expected).await;
+        if self.contact_pair(user, peer) == before {
+            self.forget_last();
+        }
         Touched::Contacts(user, peer)
+    }
+
+    fn contact_pair(&self, user: UserId, peer: UserId) -> [Contact; 2] {
+        [self.reference.contact(user, peer), self.reference.contact(peer, user)]
     }
 
     async fn set_write_policy(&mut self, device: usize, friends_only: bool) -> Touched {

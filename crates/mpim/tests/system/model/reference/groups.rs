@@ -18,8 +18,8 @@ pub struct Group {
     pub muted: bool,
     pub dissolved: bool,
     pub bans: BTreeSet<UserId>,
-    /// Who asks to be let in, and what was written along.
-    pub requests: BTreeMap<UserId, String>,
+    /// Who asks to be let in, and what was written along: the first time, which is told, and the last time, which is listed.
+    pub requests: BTreeMap<UserId, (String, String)>,
     pub links: BTreeMap<String, Link>,
 }
 
@@ -145,7 +145,14 @@ impl Reference {
     }
 
     /// Whether the user waits now.
-    pub fn join(&mut self, id: ConversationId, user: UserId, entry: EntryId, link: Option<&str>, message: &str) -> Outcome<bool> {
+    pub fn join(
+        &mut self,
+        id: ConversationId,
+        user: UserId,
+        entry: EntryId,
+        link: Option<&str>,
+        message: &str,
+    ) -> Outcome<bool> {
         if link.is_some_and(|code| !self.group(id).links.contains_key(code)) {
             return refused(ErrorCode::NotFound);
         }
@@ -161,7 +168,8 @@ impl Reference {
             (by_link.is_none() && group.policy == JoinPolicy::ByInvitation, ErrorCode::Forbidden),
         ])?;
         if by_link.is_none() && group.policy == JoinPolicy::ByApproval {
-            self.group_mut(id).requests.insert(user, message.into());
+            let requests = &mut self.group_mut(id).requests;
+            requests.entry(user).or_insert_with(|| (message.into(), String::new())).1 = message.into();
             return Ok(true);
         }
         if let Some(code) = link {
@@ -172,11 +180,21 @@ impl Reference {
         Ok(false)
     }
 
-    pub fn answer_join(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, admit: bool) -> Outcome {
+    pub fn answer_join(
+        &mut self,
+        id: ConversationId,
+        by: UserId,
+        entry: EntryId,
+        user: UserId,
+        admit: bool,
+    ) -> Outcome {
         let asked = self.group(id).requests.contains_key(&user);
         let is_member = self.role(id, user).is_some();
         // To let in whom another let in, or to refuse whom another refused, is no failure.
-        both(self.acts(id, by, Role::Admin), unless(&[(if admit { !asked && !is_member } else { is_member }, ErrorCode::Conflict)]))?;
+        both(
+            self.acts(id, by, Role::Admin),
+            unless(&[(if admit { !asked && !is_member } else { is_member }, ErrorCode::Conflict)]),
+        )?;
         if admit && !is_member {
             unless(&[
                 (self.group(id).dissolved, ErrorCode::Dissolved),
@@ -212,10 +230,10 @@ impl Reference {
     }
 
     pub fn remove(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, ban: bool) -> Outcome {
-        both(self.acts(id, by, Role::Admin), unless(&[
-            (by == user, ErrorCode::Invalid),
-            (!self.is_above(id, by, user), ErrorCode::Forbidden),
-        ]))?;
+        both(
+            self.acts(id, by, Role::Admin),
+            unless(&[(by == user, ErrorCode::Invalid), (!self.is_above(id, by, user), ErrorCode::Forbidden)]),
+        )?;
         if !ban && self.role(id, user).is_none() {
             return Ok(());
         }
@@ -236,10 +254,10 @@ impl Reference {
     }
 
     pub fn set_role(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, role: Role) -> Outcome {
-        both(self.acts(id, by, Role::Owner), unless(&[
-            (by == user, ErrorCode::Invalid),
-            (self.role(id, user).is_none(), ErrorCode::NotFound),
-        ]))?;
+        both(
+            self.acts(id, by, Role::Owner),
+            unless(&[(by == user, ErrorCode::Invalid), (self.role(id, user).is_none(), ErrorCode::NotFound)]),
+        )?;
         if self.role(id, user) == Some(role) {
             return Ok(());
         }
@@ -250,10 +268,10 @@ impl Reference {
     }
 
     pub fn transfer(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId) -> Outcome {
-        both(self.writes(id, by, Role::Owner), unless(&[
-            (by == user, ErrorCode::Invalid),
-            (self.role(id, user).is_none(), ErrorCode::NotFound),
-        ]))?;
+        both(
+            self.writes(id, by, Role::Owner),
+            unless(&[(by == user, ErrorCode::Invalid), (self.role(id, user).is_none(), ErrorCode::NotFound)]),
+        )?;
         self.tell(id, by, entry, Kind::OwnerChanged(wire::OwnerChanged::default()));
         let log = self.log(id);
         log.members.get_mut(&by).unwrap().role = Role::Admin;
@@ -262,10 +280,10 @@ impl Reference {
     }
 
     pub fn mute(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, muted: bool) -> Outcome {
-        both(self.writes(id, by, Role::Admin), unless(&[
-            (by == user, ErrorCode::Invalid),
-            (!self.is_above(id, by, user), ErrorCode::Forbidden),
-        ]))?;
+        both(
+            self.writes(id, by, Role::Admin),
+            unless(&[(by == user, ErrorCode::Invalid), (!self.is_above(id, by, user), ErrorCode::Forbidden)]),
+        )?;
         self.tell(id, by, entry, Kind::MembersMuted(wire::MembersMuted::default()));
         // Whoever is no member is told of, and nothing more.
         if let Some(member) = self.log(id).members.get_mut(&user) {
