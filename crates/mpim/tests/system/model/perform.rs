@@ -301,6 +301,8 @@ impl Run {
             Request::Deliver(wire::Deliver { marks: vec![wire::Mark { conversation: id.get(), position }] })
         };
         self.check(device, request, Ok(())).await;
+        // A position beyond the end means another one when the end has moved.
+        self.forget_last();
         Touched::Conversation(id)
     }
 }
