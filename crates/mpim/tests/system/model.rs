@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use client::{
     Client, ConversationId, EntryId, Error, Options, SendError, Target, UserId,
-    wire::{self, ErrorCode, client_frame::Body as Request, server_frame::Body as Answer},
+    wire::{self, ErrorCode, JoinPolicy, client_frame::Body as Request, server_frame::Body as Answer},
 };
 use mpim::embedded::Parts;
 use proptest::prelude::{ProptestConfig, proptest};
@@ -220,4 +220,28 @@ proptest! {
     fn two_users_are_to_each_other_what_the_reference_holds(operations in between_two()) {
         run(operations);
     }
+}
+
+/// What is deleted is messages, not what happened to the group.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_deletes_all_messages_still_knows_the_group_on_a_device_that_comes_later() {
+    let system = InProcess::start(Parts::default()).await;
+    let server = system.server();
+    let (first, later) = (Device::register(&server, "ann").await, Device::log_in(&server, "ann").await);
+    let online = first.go_online(&server);
+    let group = online.client.create_group("group", &[], JoinPolicy::Open, new_id()).await.unwrap();
+    let group = ConversationId::new(group.id);
+    let end = online.send(group, "to be deleted").await.position;
+    online.client.delete_for_me(group, Vec::new(), end, new_id()).await.unwrap();
+    let online_later = later.go_online(&server);
+    later
+        .until_folded("the group", |folded| folded.last(group) >= end && folded.affairs.deleted(group).is_some())
+        .await;
+    let view = later.folded().view(group).unwrap();
+    assert_eq!(view.group().title(), Some("group"));
+    assert_eq!(view.group().members().map(|member| member.user).collect::<Vec<_>>(), [first.user()]);
+    assert_eq!(view.messages().count(), 0);
+    online.go_offline().await;
+    online_later.go_offline().await;
+    system.stop().await;
 }
