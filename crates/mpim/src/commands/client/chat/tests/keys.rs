@@ -14,8 +14,7 @@ fn what_is_written_is_sent_once_and_shown_until_it_is_stored() {
     bed.alt(KeyCode::Enter);
     bed.write("two");
     bed.key(KeyCode::Enter);
-    let Some(Effect::Send(DIRECT, content, id)) =
-        bed.effects.iter().find(|effect| matches!(effect, Effect::Send(..)))
+    let Some(Effect::Send(DIRECT, content, id)) = bed.effects.iter().find(|effect| matches!(effect, Effect::Send(..)))
     else {
         panic!("{:?}", bed.effects)
     };
@@ -174,7 +173,8 @@ fn a_click_opens_a_chat_and_chooses_a_message() {
     };
     bed.take(click(3, 2));
     assert!(bed.app.open.is_some() && bed.app.focus == Focus::Compose);
-    let row = bed.screen().lines().position(|line| line.contains("see you") || line.contains("ok?")).unwrap();
+    let screen: Vec<_> = bed.screen().lines().map(str::to_owned).collect();
+    let row = screen.iter().rposition(|line| line.contains("see you") || line.contains("ok?")).unwrap();
     bed.take(click(40, row as u16));
     assert_eq!(bed.app.focus, Focus::History);
     assert_eq!(bed.app.opened().unwrap().selected, Some(3));
