@@ -1,5 +1,7 @@
 //! All of MPIM in one process: embedded stores, and services called directly.
 
+mod bots;
+
 use std::{
     fs, io,
     io::Write as _,
@@ -20,7 +22,9 @@ use registry::{LocalRegistry, NodeLease, Registry as _};
 use services::{Clock, user::SecretKey};
 use store::sqlite::SqliteStore;
 use tokio::{net::TcpListener, sync::watch};
+use webhooks::{Bell, Webhooks};
 
+use self::bots::Bots;
 use crate::config::Config;
 
 /// The least time for the services and the store to end.
@@ -32,6 +36,7 @@ pub const ADMIN_KEY: &str = "admin.key";
 /// The running system. To be ended with [`stop`](Self::stop); dropped or killed instead, it loses nothing acknowledged.
 pub struct Embedded {
     gateway: Gateway,
+    webhooks: Webhooks,
     message: services::message::Tasks,
     user: services::user::Tasks,
     presence: services::presence::Tasks,
@@ -79,9 +84,12 @@ impl Embedded {
             clock.clone(),
             metrics.sub_registry_with_prefix("mpim_message"),
         );
+        // Whoever changes webhooks does so by way of this, so that they who deliver hear of it.
+        let bell = Bell::default();
+        let webhook_store: Arc<dyn store::Webhooks> = Arc::new(webhooks::Announcing::new(shared.clone(), bell.clone()));
         let user_parts = services::user::Parts {
             store: shared.clone(),
-            webhooks: shared.clone(),
+            webhooks: Arc::clone(&webhook_store),
             cache: Arc::clone(&cache),
             queue: Arc::clone(&queue),
             messages: message.clone(),
@@ -96,13 +104,14 @@ impl Embedded {
             cache,
             user.clone(),
             message.clone(),
-            ids,
+            Arc::clone(&ids),
             clock.clone(),
         );
         let (presence, presence_tasks) =
             services::presence::Service::start(shared, Arc::clone(&queue), message.clone(), clock);
 
-        let services = Services { user, message, group, presence };
+        let webhook_metrics = webhooks::Metrics::new(metrics.sub_registry_with_prefix("mpim_webhooks"));
+        let services = Services { user: user.clone(), message, group, presence };
         let gateway_metrics = gateway::Metrics::new(&mut metrics);
         let exposition = Arc::new(move || {
             let mut text = String::new();
@@ -123,7 +132,24 @@ impl Embedded {
             ready,
         )
         .await?;
-        Ok(Self { gateway, message: message_tasks, user: user_tasks, presence: presence_tasks, store, _node: node })
+        let webhooks = webhooks::Parts {
+            store: webhook_store,
+            credentials: Arc::new(Bots(user)),
+            server: format!("tcp://{}", bots::reach(gateway.local_addr())).parse()?,
+            bell,
+            ids,
+            metrics: webhook_metrics,
+        };
+        let webhooks = Webhooks::start(config.webhooks(), webhooks);
+        Ok(Self {
+            gateway,
+            webhooks,
+            message: message_tasks,
+            user: user_tasks,
+            presence: presence_tasks,
+            store,
+            _node: node,
+        })
     }
 
     /// The gateway, for its address and its limits.
@@ -131,9 +157,10 @@ impl Embedded {
         &self.gateway
     }
 
-    /// Stops accepting, tells clients to come back later, finishes what was accepted, closes the store. Clients have
+    /// Ends webhooks, stops accepting, tells clients to come back later, finishes what was accepted, closes the store. Clients have
     /// `grace` to take what is theirs, and the rest as long again; what is not done then is left as a kill would leave it.
     pub async fn stop(self, grace: Duration) {
+        self.webhooks.stop().await;
         self.gateway.drain(grace).await;
         let rest = async {
             self.presence.stop().await;

@@ -12,7 +12,7 @@ pub const CLIENT_FRAME_BYTES_MAX: usize = 512 * 1024;
 pub const FIRST_FRAMES_BYTES_MAX: usize = 16 * 1024;
 /// One frame from a server, encoded in protobuf; in JSON it can take several times as much. A page of entries stays below [`PAGE_BYTES_MAX`] plus one entry.
 pub const SERVER_FRAME_BYTES_MAX: usize = 1024 * 1024;
-/// A link's address or its image's, in bytes.
+/// An address: a link's, its image's, a webhook's; in bytes.
 pub const URL_BYTES_MAX: usize = 2_048;
 /// A link's title, in characters.
 pub const LINK_TITLE_CHARS_MAX: usize = 200;

@@ -1,6 +1,7 @@
 //! The user service: accounts, sessions and tokens; profiles and contacts; bots with their keys and webhooks; reports.
 
 mod accounts;
+mod bot_access;
 mod bots;
 mod closing;
 mod contacts;
@@ -34,6 +35,7 @@ use store::{Users, Webhooks};
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::{bot_access::BotAccess, passwords::PasswordConfig, tokens::SecretKey};
 use self::{
     bots::{API_KEY_PREFIX, API_KEY_TTL, Key},
     ended::Ended,
@@ -43,7 +45,6 @@ use self::{
     sessions::session_ended,
     tokens::{Claims, Purpose, Tokens},
 };
-pub use self::{passwords::PasswordConfig, tokens::SecretKey};
 use crate::{Clock, noted::Noted, text};
 
 /// A session's last use is noted at most so often.

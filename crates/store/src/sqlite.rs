@@ -118,7 +118,8 @@ impl SqliteStore {
         open::open(&config)
     }
 
-    /// The largest id of a user, session, group, conversation, key, webhook or report here; new ones are to be larger. 0: none.
+    /// The largest id of a user, session, group, conversation, key, webhook, dead letter or report here; new ones are to be
+    /// larger. 0: none.
     ///
     /// # Errors
     ///
@@ -130,6 +131,7 @@ impl SqliteStore {
                      coalesce((SELECT max(id) FROM groups), 0), coalesce((SELECT max(id) FROM conversations), 0),
                      coalesce((SELECT max(id) FROM api_keys), 0), coalesce((SELECT max(id) FROM webhooks), 0),
                      coalesce((SELECT max(id) FROM incoming_webhooks), 0),
+                     coalesce((SELECT max(id) FROM dead_letters), 0),
                      coalesce((SELECT max(id) FROM reports), 0))",
                 [],
                 |row| convert::number(row, 0),

@@ -39,7 +39,7 @@ pub(super) trait Kind {
 fn text_of(raw: &Raw) -> Option<&str> {
     match raw {
         Raw::Text(text) | Raw::Bare(text) => Some(text),
-        Raw::Whole(_) | Raw::Other(_) => None,
+        Raw::Whole(_) | Raw::Truth(_) | Raw::Other(_) => None,
     }
 }
 
@@ -47,7 +47,7 @@ fn number_of(raw: &Raw) -> Option<u64> {
     match raw {
         Raw::Whole(number) => Some(*number),
         Raw::Bare(text) => text.parse().ok(),
-        Raw::Text(_) | Raw::Other(_) => None,
+        Raw::Text(_) | Raw::Truth(_) | Raw::Other(_) => None,
     }
 }
 
@@ -75,6 +75,29 @@ where
 
     fn allowed(&self) -> String {
         format!("a whole number from {} to {}", self.0.start(), self.0.end())
+    }
+}
+
+/// Whether something is so.
+pub(super) struct Switch;
+
+impl Kind for Switch {
+    type Value = bool;
+
+    fn read(&self, raw: &Raw) -> Option<bool> {
+        match raw {
+            Raw::Truth(truth) => Some(*truth),
+            Raw::Bare(text) => text.parse().ok(),
+            Raw::Text(_) | Raw::Whole(_) | Raw::Other(_) => None,
+        }
+    }
+
+    fn write(&self, value: &bool) -> String {
+        value.to_string()
+    }
+
+    fn allowed(&self) -> String {
+        "true or false".into()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use client::Backoff;
 use gateway::{Limits, Rate};
 use services::{group, message, user};
 use store::sqlite::SqliteConfig;
@@ -85,6 +86,19 @@ impl Config {
     /// For the group service.
     pub fn group(&self) -> group::Config {
         group::Config { info_ttl: self.redis_cache.group_info_ttl }
+    }
+
+    /// For webhooks.
+    pub fn webhooks(&self) -> webhooks::Config {
+        let webhooks = &self.webhooks;
+        webhooks::Config {
+            timeout: webhooks.timeout,
+            attempts_max: webhooks.attempts_max,
+            backoff: Backoff { min: webhooks.wait_min, max: webhooks.wait_max },
+            requests_max: webhooks.requests_max,
+            allow_private: webhooks.allow_private,
+            ..webhooks::Config::default()
+        }
     }
 
     /// For the embedded store.

@@ -120,6 +120,7 @@ fn read_value<K: Kind>(kind: &K, entry: &Entry) -> Result<K::Value, String> {
             Raw::Text(text) => format!(", not {text:?}"),
             Raw::Bare(text) => format!(", not {text}"),
             Raw::Whole(number) => format!(", not {number}"),
+            Raw::Truth(truth) => format!(", not {truth}"),
             Raw::Other(what) => format!(", not {what}"),
         };
         format!("must be {}{is}", kind.allowed())

@@ -4,8 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     kind::{
-        Address, Choice, FilePath, Host, Kind, Levels, OptionalPath, OptionalSecret, Secret, Text, Whole, milliseconds,
-        seconds,
+        Address, Choice, FilePath, Host, Kind, Levels, OptionalPath, OptionalSecret, Secret, Switch, Text, Whole,
+        milliseconds, seconds,
     },
     source::Raw,
 };
@@ -224,6 +224,23 @@ settings! {
         append_batch_max: usize = Whole(1..=100_000), 1_000;
         /// Bytes of messages that may wait for the store; further ones are refused as certainly not stored.
         append_queue_bytes_max: usize = Whole(1024 * 1024..=64 * 1024 * 1024 * 1024), 64 * MIB;
+    }
+
+    /// Outgoing webhooks.
+    webhooks: Webhooks {
+        /// How long a receiver may take for one request.
+        timeout: Duration = milliseconds(10..=600_000), 10_000;
+        /// Attempts until an entry becomes a dead letter.
+        attempts_max: u32 = Whole(1..=100), 8;
+        /// The wait after the first attempt. It doubles with each further one …
+        wait_min: Duration = milliseconds(1..=3_600_000), 1_000;
+        /// … up to this. A receiver that asks for a longer wait gets at most this as well.
+        wait_max: Duration = milliseconds(1..=DAY * 1_000), 600_000;
+        /// Requests under way at a time, of all webhooks together.
+        requests_max: usize = Whole(1..=10_000), 64;
+        /// Whether receivers may have addresses that are not public (this machine, the local network), and http: URLs. Then
+        /// whoever may make a bot can have requests sent there.
+        allow_private: bool = Switch, false;
     }
 
     /// The embedded store.

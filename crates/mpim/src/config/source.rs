@@ -31,6 +31,8 @@ pub(super) enum Raw {
     Text(String),
     /// A whole number.
     Whole(u64),
+    /// Whether something is so.
+    Truth(bool),
     /// Without quotes: the key decides what it is.
     Bare(String),
     /// Something that no key takes, and what it is.
@@ -46,6 +48,12 @@ impl From<&str> for Raw {
 impl From<u64> for Raw {
     fn from(number: u64) -> Self {
         Self::Whole(number)
+    }
+}
+
+impl From<bool> for Raw {
+    fn from(truth: bool) -> Self {
+        Self::Truth(truth)
     }
 }
 

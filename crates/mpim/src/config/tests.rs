@@ -95,6 +95,21 @@ fn the_redis_blocks_work_as_they_stand_in_ini_and_in_toml() {
 }
 
 #[test]
+fn what_is_so_or_not_is_written_without_quotes_everywhere() {
+    let text = "[webhooks]\nallow_private = true\n";
+    for name in ["mpim.toml", "mpim.ini"] {
+        assert!(load(name, text, &[]).unwrap().webhooks.allow_private, "{name}");
+        let config = load(name, text, &[("MPIM_WEBHOOKS_ALLOW_PRIVATE", "false")]).unwrap();
+        assert!(!config.webhooks.allow_private, "{name}");
+        assert!(printed(&config).contains("allow_private = false"), "{name}");
+    }
+    for wrong in ["\"true\"", "1", "yes"] {
+        let mistakes = load("mpim.toml", &text.replace("true", wrong), &[]).unwrap_err();
+        assert!(format!("{mistakes:?}").contains("must be true or false"), "{mistakes:?}");
+    }
+}
+
+#[test]
 fn ini_knows_comments_quotes_and_spaces() {
     let text = "; first\r\n\r\n [ server ] # one\r\n\tlisten=\"127.0.0.1:9000\" ; two\r\ndata = a;b#c # three\r\n[redis_cache]\r\n\
                 password = 'p \"x\" # y'\r\nusername = \"a\\\"b\\\\\"\r\n";

@@ -51,7 +51,7 @@ fn raw(value: &DeValue<'_>) -> Raw {
         DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix())
             .map_or(Raw::Other("a number that is negative or too large"), Raw::Whole),
         DeValue::Float(_) => Raw::Other("a number that is not whole"),
-        DeValue::Boolean(_) => Raw::Other("true or false"),
+        DeValue::Boolean(truth) => Raw::Truth(*truth),
         DeValue::Datetime(_) => Raw::Other("a date or time"),
         DeValue::Array(_) => Raw::Other("a list"),
         DeValue::Table(_) => Raw::Other("a table"),

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use client::{
     Client, ConversationId, EntryId, Event, MemoryProfile, Options, Profile, Server, UserId,
+    fold::{Affairs, ConversationView},
     wire::{self, content::Kind},
 };
 use parking_lot::Mutex;
@@ -13,7 +14,7 @@ use tokio::{sync::watch, task::JoinHandle};
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// An entry as a device saw it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
     pub position: u64,
     pub id: EntryId,
@@ -33,10 +34,34 @@ impl Seen {
 /// All that a device has seen, from position 1 on.
 pub type Logs = BTreeMap<ConversationId, Vec<Seen>>;
 
+/// What a device makes of what it has seen.
+#[derive(Debug, Clone, Default)]
+pub struct Folded {
+    views: BTreeMap<ConversationId, ConversationView>,
+    pub affairs: Affairs,
+}
+
+impl Folded {
+    /// A conversation as the device shows it: without what the user has deleted.
+    pub fn view(&self, conversation: ConversationId) -> Option<ConversationView> {
+        let mut view = self.views.get(&conversation)?.clone();
+        if let Some(deleted) = self.affairs.deleted(conversation) {
+            view.delete(deleted.positions.iter().copied(), deleted.up_to);
+        }
+        Some(view)
+    }
+
+    /// How far the conversation goes here.
+    pub fn last(&self, conversation: ConversationId) -> u64 {
+        self.views.get(&conversation).and_then(ConversationView::last).unwrap_or(0)
+    }
+}
+
 /// A device's state, kept while it is off.
 #[derive(Clone)]
 pub struct Device {
     pub profile: Arc<MemoryProfile>,
+    folded: Arc<Mutex<Folded>>,
     logs: Arc<Mutex<Logs>>,
     changed: watch::Sender<()>,
 }
@@ -50,7 +75,12 @@ pub struct Online {
 
 impl Device {
     pub fn new(session: wire::Session) -> Self {
-        Self { profile: Arc::new(MemoryProfile::new(session)), logs: Arc::default(), changed: watch::channel(()).0 }
+        Self {
+            profile: Arc::new(MemoryProfile::new(session)),
+            folded: Arc::default(),
+            logs: Arc::default(),
+            changed: watch::channel(()).0,
+        }
     }
 
     /// Registers a user; this is the first device.
@@ -69,6 +99,10 @@ impl Device {
 
     pub fn logs(&self) -> Logs {
         self.logs.lock().clone()
+    }
+
+    pub fn folded(&self) -> Folded {
+        self.folded.lock().clone()
     }
 
     /// Switches the device on.
@@ -102,7 +136,31 @@ impl Device {
         assert_eq!(seen.position, log.len() as u64 + 1, "every entry once, in order");
         log.push(seen);
         drop(logs);
+        self.fold(conversation, entry);
         self.changed.send_replace(());
+    }
+
+    fn fold(&self, conversation: ConversationId, entry: &wire::Entry) {
+        let user = self.user();
+        let mut folded = self.folded.lock();
+        if conversation == user.personal_log() {
+            folded.affairs.apply(entry);
+        } else {
+            folded.views.entry(conversation).or_insert_with(|| ConversationView::new(user)).apply(entry);
+        }
+    }
+
+    /// Waits until what the device makes of what it has seen is as it should be.
+    pub async fn until_folded(&self, what: &str, as_it_should: impl Fn(&Folded) -> bool) {
+        let mut changed = self.changed.subscribe();
+        let reached = async {
+            while !as_it_should(&self.folded.lock()) {
+                changed.changed().await.unwrap();
+            }
+        };
+        if tokio::time::timeout(PATIENCE, reached).await.is_err() {
+            panic!("not in time: {what}; has {:#?}", self.folded.lock());
+        }
     }
 
     /// Waits until what the device has seen is as it should be.

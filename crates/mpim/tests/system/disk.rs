@@ -38,6 +38,7 @@ impl Chat {
             target: Some(wire::send::Target::Conversation(self.conversation.get())),
             id: id.to_string(),
             content: Some(Kind::Text(wire::Text { body: text.into() }).into()),
+            forward_of: None,
         };
         match self.client.request(client_frame::Body::Send(send)).await {
             Ok(server_frame::Body::Sent(sent)) => Ok(sent.position),

@@ -23,8 +23,8 @@ pub struct Process {
 /// The binary under test.
 pub const MPIM: &str = env!("CARGO_BIN_EXE_mpim");
 
-/// What these tests are not about: the cost of passwords, and being slowed down.
-pub const ENVIRONMENT: [(&str, &str); 14] = [
+/// What these tests are not about: the cost of passwords, being slowed down, long waits; and webhooks here on this machine.
+pub const ENVIRONMENT: [(&str, &str); 17] = [
     ("MPIM_USER_PASSWORD_MEMORY_KIB", "8"),
     ("MPIM_USER_PASSWORD_ITERATIONS", "1"),
     ("MPIM_GATEWAY_SENDS_PER_SECOND", "0"),
@@ -39,6 +39,9 @@ pub const ENVIRONMENT: [(&str, &str); 14] = [
     ("MPIM_GATEWAY_TYPING_PER_SECOND", "0"),
     ("MPIM_GATEWAY_DRAFTS_PER_SECOND", "0"),
     ("MPIM_GATEWAY_DRAIN_RECONNECT_SPREAD", "0"),
+    ("MPIM_WEBHOOKS_ALLOW_PRIVATE", "true"),
+    ("MPIM_WEBHOOKS_ATTEMPTS_MAX", "3"),
+    ("MPIM_WEBHOOKS_WAIT_MIN", "10"),
 ];
 
 impl Process {

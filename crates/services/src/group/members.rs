@@ -56,9 +56,8 @@ impl Service {
     }
 
     pub(super) async fn change_role(&self, call: &Call, request: wire::SetRole) -> Result<()> {
-        let role = match Role::try_from(request.role) {
-            Ok(role @ (Role::Member | Role::Admin)) => role,
-            _ => return Err(Error::invalid("role: allowed are MEMBER and ADMIN; an owner is made by transfer_group")),
+        let Ok(role @ (Role::Member | Role::Admin)) = Role::try_from(request.role) else {
+            return Err(Error::invalid("role: allowed are MEMBER and ADMIN; an owner is made by transfer_group"));
         };
         self.check_other(call, request.user)?;
         at_least(Role::Owner, self.me(call, request.group).await?.role())?;

@@ -232,7 +232,7 @@ fn reaction(reaction: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
 
     use super::*;
 
@@ -319,7 +319,7 @@ mod tests {
             custom(r#type, json).unwrap_err();
         }
         let opaque = |payload: usize, keys: u64, key: usize| {
-            let keys = (0..keys).map(|session| (session, vec![1; key].into())).collect::<HashMap<_, _>>();
+            let keys = (0..keys).map(|session| (session, vec![1; key].into())).collect::<BTreeMap<_, _>>();
             parse(Kind::Opaque(wire::Opaque { r#type: "mls.v1".into(), payload: vec![7; payload].into(), keys }))
         };
         opaque(1, 2, 32).unwrap();

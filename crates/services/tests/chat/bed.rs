@@ -24,13 +24,13 @@ use store::{
 };
 use tokio::time::Instant;
 
-pub const GATEWAY: GatewayId = GatewayId::new(1);
-pub const PATIENCE: Duration = Duration::from_secs(20);
-pub const DAY_MS: i64 = 86_400_000;
+pub(crate) const GATEWAY: GatewayId = GatewayId::new(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// The users that the group service asks for.
 #[derive(Default)]
-pub struct People(Mutex<BTreeMap<u64, wire::UserInfo>>);
+pub(crate) struct People(Mutex<BTreeMap<u64, wire::UserInfo>>);
 
 #[async_trait]
 impl UserService for People {
@@ -41,13 +41,13 @@ impl UserService for People {
     }
 }
 
-pub struct Bed {
-    pub store: SqliteStore,
-    pub queue: Arc<LocalQueue>,
-    pub clock: Clock,
-    pub message: Arc<message::Service>,
-    pub group: Arc<group::Service>,
-    pub presence: Arc<presence::Service>,
+pub(crate) struct Bed {
+    pub(crate) store: SqliteStore,
+    pub(crate) queue: Arc<LocalQueue>,
+    pub(crate) clock: Clock,
+    pub(crate) message: Arc<message::Service>,
+    pub(crate) group: Arc<group::Service>,
+    pub(crate) presence: Arc<presence::Service>,
     people: Arc<People>,
     ids: Arc<IdGenerator>,
     _tasks: (message::Tasks, presence::Tasks),
@@ -55,7 +55,7 @@ pub struct Bed {
 }
 
 impl Bed {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(SqliteConfig::new(dir.path())).unwrap();
         let shared = Arc::new(store.clone());
@@ -88,7 +88,7 @@ impl Bed {
         Self { store, queue, clock, message, group, presence, people, ids, _tasks, _dir: dir }
     }
 
-    pub async fn user(&self, name: &str) -> u64 {
+    pub(crate) async fn user(&self, name: &str) -> u64 {
         let id = self.ids.generate(self.clock.now()).get();
         let account = NewAccount {
             id: UserId::new(id),
@@ -109,26 +109,26 @@ impl Bed {
         id
     }
 
-    pub fn delete(&self, user: u64) {
+    pub(crate) fn delete(&self, user: u64) {
         self.people.0.lock().get_mut(&user).unwrap().deleted = true;
     }
 
-    pub async fn direct(&self, from: u64, to: u64) -> u64 {
+    pub(crate) async fn direct(&self, from: u64, to: u64) -> u64 {
         self.message.open_direct(&by(from), api::OpenDirectRequest { peer: to }).await.unwrap().id
     }
 
     /// A group of the first of these users, open to everybody.
-    pub async fn group(&self, members: &[u64]) -> u64 {
+    pub(crate) async fn group(&self, members: &[u64]) -> u64 {
         self.group_joined(members, wire::JoinPolicy::Open).await
     }
 
-    pub async fn group_joined(&self, members: &[u64], policy: wire::JoinPolicy) -> u64 {
+    pub(crate) async fn group_joined(&self, members: &[u64], policy: wire::JoinPolicy) -> u64 {
         let create =
             wire::CreateGroup { id: id(), title: "Tea".into(), members: members.to_vec(), join_policy: policy.into() };
         self.group.create_group(&by(members[0]), create).await.unwrap().id
     }
 
-    pub async fn send(&self, from: u64, send: wire::Send) -> Result<u64, ErrorCode> {
+    pub(crate) async fn send(&self, from: u64, send: wire::Send) -> Result<u64, ErrorCode> {
         let response = self.message.send(&by(from), SendRequest { sends: vec![send] }).await.unwrap();
         match response.results.into_iter().next().unwrap().result.unwrap() {
             send_result::Result::Sent(sent) => Ok(sent.position),
@@ -136,21 +136,21 @@ impl Bed {
         }
     }
 
-    pub async fn say(&self, from: u64, conversation: u64, kind: Kind) -> Result<u64, ErrorCode> {
+    pub(crate) async fn say(&self, from: u64, conversation: u64, kind: Kind) -> Result<u64, ErrorCode> {
         self.send(from, saying(conversation, kind)).await
     }
 
-    pub async fn entries(&self, reader: u64, conversation: u64) -> Vec<wire::Entry> {
+    pub(crate) async fn entries(&self, reader: u64, conversation: u64) -> Vec<wire::Entry> {
         let history = wire::History { conversation, from: None, limit: 500 };
         self.message.history(&by(reader), history).await.unwrap().entries
     }
 
-    pub async fn kinds(&self, reader: u64, conversation: u64) -> Vec<Kind> {
+    pub(crate) async fn kinds(&self, reader: u64, conversation: u64) -> Vec<Kind> {
         self.entries(reader, conversation).await.iter().map(kind).collect()
     }
 
     /// Waits until the user's personal log tells this, and returns all that it tells.
-    pub async fn told(&self, user: u64, wanted: &Kind) -> Vec<Kind> {
+    pub(crate) async fn told(&self, user: u64, wanted: &Kind) -> Vec<Kind> {
         eventually(async || {
             let told = self.kinds(user, user).await;
             told.contains(wanted).then_some(told)
@@ -158,22 +158,22 @@ impl Bed {
         .await
     }
 
-    pub async fn head(&self, user: u64, conversation: u64) -> wire::Head {
+    pub(crate) async fn head(&self, user: u64, conversation: u64) -> wire::Head {
         let page = self.message.sync(&by(user), wire::Sync::default()).await.unwrap();
         page.heads.into_iter().find(|head| head.conversation.as_ref().unwrap().id == conversation).unwrap()
     }
 
-    pub async fn contact(&self, user: u64, peer: u64, what: Contact) -> Result<wire::Sent> {
+    pub(crate) async fn contact(&self, user: u64, peer: u64, what: Contact) -> Result<wire::Sent> {
         let act = append_request::Act::Contact(ContactAct { peer, what: Some(what) });
         let request = AppendRequest { conversation: user, sender: user, id: id(), content: None, act: Some(act) };
         self.message.append(&by(user), request).await
     }
 
-    pub async fn block(&self, user: u64, peer: u64) {
+    pub(crate) async fn block(&self, user: u64, peer: u64) {
         self.contact(user, peer, Contact::Block(true)).await.unwrap();
     }
 
-    pub async fn befriend(&self, one: u64, other: u64) {
+    pub(crate) async fn befriend(&self, one: u64, other: u64) {
         self.contact(one, other, Contact::Request("hi".into())).await.unwrap();
         let asked = wire::FriendRequested { user: one, message: "hi".into(), received: true };
         self.told(other, &Kind::FriendRequested(asked)).await;
@@ -181,7 +181,7 @@ impl Bed {
         self.told(one, &Kind::FriendAdded(wire::FriendAdded { user: other })).await;
     }
 
-    pub async fn settle(&self, user: u64, settings: wire::SettingsChanged) {
+    pub(crate) async fn settle(&self, user: u64, settings: wire::SettingsChanged) {
         let request = AppendRequest {
             conversation: user,
             sender: user,
@@ -193,7 +193,7 @@ impl Bed {
     }
 
     /// Hears what is published for these users, who are all on one gateway, and about these groups and presences.
-    pub async fn listen(&self, users: &[u64], topics: Vec<Topic>) -> Listener {
+    pub(crate) async fn listen(&self, users: &[u64], topics: Vec<Topic>) -> Listener {
         let subscription = self.queue.open(GATEWAY).await.unwrap();
         subscription.subscribe(topics).await.unwrap();
         for user in users {
@@ -204,23 +204,23 @@ impl Bed {
 }
 
 /// What one gateway hears.
-pub struct Listener {
+pub(crate) struct Listener {
     subscription: Box<dyn Subscription>,
     heard: Vec<Heard>,
 }
 
 /// A frame, and for whom.
 #[derive(Debug, Clone)]
-pub struct Heard {
-    pub topic: Topic,
-    pub users: Vec<u64>,
-    pub hide_from: u64,
-    pub body: Body,
+pub(crate) struct Heard {
+    pub(crate) topic: Topic,
+    pub(crate) users: Vec<u64>,
+    pub(crate) hide_from: u64,
+    pub(crate) body: Body,
 }
 
 impl Listener {
     /// The next frame.
-    pub async fn next(&mut self) -> Heard {
+    pub(crate) async fn next(&mut self) -> Heard {
         while self.heard.is_empty() {
             let delivered = tokio::time::timeout(PATIENCE, self.subscription.receive(100)).await.expect("in time");
             for delivered in delivered {
@@ -241,7 +241,7 @@ impl Listener {
     }
 
     /// The next frame that tells of no entry.
-    pub async fn next_but_entries(&mut self) -> Heard {
+    pub(crate) async fn next_but_entries(&mut self) -> Heard {
         loop {
             let heard = self.next().await;
             if !matches!(heard.body, Body::Entry(_)) {
@@ -251,7 +251,7 @@ impl Listener {
     }
 
     /// The kind of the next entry, and for whom it is.
-    pub async fn next_entry(&mut self) -> (Vec<u64>, u64, Kind) {
+    pub(crate) async fn next_entry(&mut self) -> (Vec<u64>, u64, Kind) {
         let heard = self.next().await;
         let Body::Entry(push) = heard.body else { panic!("{heard:?}") };
         let entry = push.entry.unwrap();
@@ -259,24 +259,24 @@ impl Listener {
     }
 }
 
-pub fn by(user: u64) -> Call {
+pub(crate) fn by(user: u64) -> Call {
     let caller = Caller { user: UserId::new(user), session: SessionId::new(user), scopes: Scopes::ALL };
     Call { caller: Some(caller), origin: None, address: None, deadline: Instant::now() + PATIENCE }
 }
 
-pub fn id() -> String {
+pub(crate) fn id() -> String {
     EntryId::generate().to_string()
 }
 
-pub fn text(body: &str) -> Kind {
+pub(crate) fn text(body: &str) -> Kind {
     Kind::Text(wire::Text { body: body.into() })
 }
 
-pub fn saying(conversation: u64, kind: Kind) -> wire::Send {
+pub(crate) fn saying(conversation: u64, kind: Kind) -> wire::Send {
     sending(conversation, Content { kind: Some(kind), ..Content::default() })
 }
 
-pub fn sending(conversation: u64, content: Content) -> wire::Send {
+pub(crate) fn sending(conversation: u64, content: Content) -> wire::Send {
     wire::Send {
         target: Some(wire::send::Target::Conversation(conversation)),
         id: id(),
@@ -285,35 +285,35 @@ pub fn sending(conversation: u64, content: Content) -> wire::Send {
     }
 }
 
-pub fn edit(position: u64, kind: Kind) -> Kind {
+pub(crate) fn edit(position: u64, kind: Kind) -> Kind {
     Kind::Edit(wire::Edit { position, content: Some(Box::new(RawContent::from(kind))) })
 }
 
-pub fn recall(position: u64) -> Kind {
+pub(crate) fn recall(position: u64) -> Kind {
     Kind::Recall(wire::Recall { position })
 }
 
-pub fn hidden() -> Kind {
+pub(crate) fn hidden() -> Kind {
     Kind::Hidden(wire::Hidden {})
 }
 
-pub fn recalled() -> Kind {
+pub(crate) fn recalled() -> Kind {
     Kind::Recalled(wire::Recalled {})
 }
 
-pub fn kind(entry: &wire::Entry) -> Kind {
+pub(crate) fn kind(entry: &wire::Entry) -> Kind {
     entry.content.as_ref().unwrap().view().unwrap().kind.unwrap()
 }
 
-pub fn group_topic(group: u64) -> Topic {
+pub(crate) fn group_topic(group: u64) -> Topic {
     Topic::Group(ConversationId::new(group).group())
 }
 
-pub async fn code_of<T>(outcome: impl Future<Output = Result<T, Error>>) -> ErrorCode {
+pub(crate) async fn code_of<T>(outcome: impl Future<Output = Result<T, Error>>) -> ErrorCode {
     outcome.await.err().expect("refused").code()
 }
 
-pub async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     tokio::time::timeout(PATIENCE, async {
         loop {
             if let Some(found) = look().await {

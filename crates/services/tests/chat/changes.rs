@@ -1,10 +1,9 @@
 //! Messages and what is done to them.
 
-use api::MessageService as _;
+use api::{GroupService as _, MessageService as _};
 use protocol::wire::{self, Content, ErrorCode, Role, card, content::Kind};
 
 use crate::bed::{Bed, DAY_MS, by, edit, id, recall, recalled, saying, sending, text};
-use api::GroupService as _;
 
 fn react(position: u64, reaction: &str) -> Kind {
     Kind::Reaction(wire::Reaction { position, reaction: reaction.into(), removed: false })

@@ -61,6 +61,13 @@ pub async fn authority_is_looked_at_with_the_entry(store: Arc<dyn Store>) {
         (member(&scene, group, d).await.role, member(&scene, group, owner).await.role),
         (Role::Owner, Role::Admin)
     );
+    assert_eq!(scene.store.administrators(group, 10).await.unwrap(), [owner, d]);
+    assert_eq!(scene.store.administrators(group, 1).await.unwrap(), [owner]);
+    // No group is left without an owner.
+    let stranger = scene.user("stranger").await;
+    let transfer = Membership { roles: vec![(stranger, Role::Owner), (d, Role::Admin)], ..Membership::default() };
+    assert_eq!(scene.append(moving(group, d, transfer)).await, Err(Refused::NothingThere));
+    assert_eq!(member(&scene, group, d).await.role, Role::Owner);
 }
 
 /// Whether they were members or not, until the ban is lifted.

@@ -115,7 +115,11 @@ pub async fn a_recall_erases_all_that_a_message_said(store: Arc<dyn Store>) {
     let head = scene.head(a, group).await.unwrap();
     assert_eq!((head.unread, head.unread_mentions), (1, 0));
     for again in [said.clone(), edited, recalling] {
-        assert!(scene.append(again).await.unwrap().duplicate);
+        let outcome = scene.append(again.clone()).await.unwrap();
+        assert!(outcome.duplicate);
+        // Where something was erased, that is told, and not what came again.
+        let now = content_at(&scene, a, group, outcome.position).await;
+        assert_eq!(outcome.content, (now != again.content).then_some(now));
     }
     let elsewhere = NewEntry { conversation: scene.direct(a, b).await, ..said };
     assert_eq!(scene.append(elsewhere).await, Err(Refused::IdReused));

@@ -136,6 +136,13 @@ pub async fn effects_are_told_in_order_until_settled(store: Arc<dyn Store>) {
     assert!(scene.append(tell(&effects[2])).await.unwrap().duplicate);
     assert_eq!(scene.history(b, b.personal_log()).await.unwrap().entries.len(), 2);
     assert_eq!(scene.head(b, b.personal_log()).await.unwrap().unread, 0);
+    // Who is gone is told nothing, and holds up nobody.
+    let gone = UserId::new(77_777);
+    scene.append(change(group, a, false, &[gone], &[])).await.unwrap();
+    let effect = scene.store.effects(10).await.unwrap().pop().unwrap();
+    assert_eq!(effect.user, gone);
+    assert_eq!(scene.append(tell(&effect)).await, Err(Refused::NotMember));
+    assert_eq!(scene.store.effects(10).await.unwrap(), effects[..1]);
 }
 
 /// The limit counts those who would be members after the entry.

@@ -53,8 +53,13 @@ impl Writer<'_> {
                     Act::Settings(settings) => self.append_settings(entry, *settings),
                     Act::Conversation(conversation, act) => self.append_view(entry, *conversation, act),
                 }?;
-                // Where there is no log any more, there is nobody to tell.
-                if let (Some(effect), Ok(_) | Err(Refused::Unchanged | Refused::NotMember)) = (entry.settles, &outcome) {
+                let is_told = match &outcome {
+                    Ok(_) | Err(Refused::Unchanged) => true,
+                    // The user's own log is gone: there is nobody to tell.
+                    Err(Refused::NotMember) => entry.conversation == entry.sender.personal_log(),
+                    Err(_) => false,
+                };
+                if let Some(effect) = entry.settles.filter(|_| is_told) {
                     self.settle(effect)?;
                 }
                 Ok(outcome)
