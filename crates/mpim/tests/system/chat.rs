@@ -16,14 +16,12 @@ struct Screen {
 impl Screen {
     fn start(name: &str, process: &Process, user: &Terminal, language: &str) -> Self {
         let screen = Self { socket: format!("mpim-test-{}-{name}", std::process::id()) };
-        // The pane stays after the client's end, so that it can be looked at.
-        let profile = user.profile.to_str().unwrap();
-        let chat =
-            format!("exec {MPIM} client --server {} --profile {profile} chat --language {language}", process.url());
-        screen.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", "cat"]);
-        screen.tmux(&["set-option", "-g", "remain-on-exit", "on"]);
+        let (profile, url) = (user.profile.to_str().unwrap(), process.url());
+        let client = format!("exec {MPIM} client --server {url} --profile {profile} chat --language {language}");
+        // What is left on the terminal can be looked at after the client's end.
+        let shell = format!("sh -c 'echo $$ > {profile}/pid; {client}'; echo ended $?; exec cat");
+        screen.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", &shell]);
         screen.tmux(&["set-option", "-g", "window-size", "manual"]);
-        screen.tmux(&["respawn-pane", "-k", &chat]);
         screen
     }
 
@@ -63,17 +61,11 @@ impl Screen {
         assert!(waited.await.is_ok(), "the screen does not show {what:?}:\n{}", self.text());
     }
 
-    /// Waits for the client's end; tells whether it was a good one, and gave the terminal back.
+    /// Waits for the client's end, which is to be a good one and to give the terminal back.
     async fn ends(&self) {
-        let wanted = "dead 1 status 0 alternate 0 mouse 0";
-        let format = "dead #{pane_dead} status #{pane_dead_status} alternate #{alternate_on} mouse #{mouse_any_flag}";
-        let state = || self.tmux(&["display-message", "-p", format]);
-        let waited = tokio::time::timeout(PATIENCE, async {
-            while state().trim() != wanted {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        });
-        assert!(waited.await.is_ok(), "{}:\n{}", state(), self.text());
+        self.shows("ended 0").await;
+        let state = self.tmux(&["display-message", "-p", "alternate #{alternate_on} mouse #{mouse_any_flag}"]);
+        assert_eq!(state.trim(), "alternate 0 mouse 0");
     }
 }
 
@@ -101,7 +93,7 @@ async fn a_person_chats_on_the_whole_screen_while_the_server_is_killed() {
     screen.shows("你好，吃饭了吗").await;
 
     screen.keys(&["Enter"]);
-    screen.shows("> ").await;
+    screen.shows("│>").await;
     screen.write("今天天气很好");
     screen.keys(&["M-Enter"]);
     screen.write("let us go");
@@ -129,6 +121,8 @@ async fn a_person_chats_on_the_whole_screen_while_the_server_is_killed() {
         screen.tmux(&["resize-window", "-x", columns, "-y", rows]);
         screen.shows("let us go!").await;
     }
+    // There is room for both panes again.
+    screen.shows("│>").await;
 
     process.kill();
     screen.shows("reconnecting in").await;
@@ -155,7 +149,7 @@ async fn a_client_told_to_stop_gives_the_terminal_back() {
     let alice = Terminal::register(&process, dir.path(), "alice").await;
     let screen = Screen::start("stopped", &process, &alice, "zh");
     screen.shows("已连接 · alice").await;
-    let pid = screen.tmux(&["display-message", "-p", "#{pane_pid}"]);
+    let pid = std::fs::read_to_string(alice.profile.join("pid")).unwrap();
     assert!(Command::new("kill").args(["-TERM", pid.trim()]).status().unwrap().success());
     screen.ends().await;
 }
