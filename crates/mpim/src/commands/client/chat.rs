@@ -218,7 +218,7 @@ impl Shell {
         let client = self.client.clone();
         self.requests.spawn(async move {
             let answer = client.request(request).await;
-            Input::Answer(then, answer.map_err(|error| format!("{:#}", anyhow::Error::new(error))))
+            Input::Answer(then, answer.map(Box::new).map_err(|error| format!("{:#}", anyhow::Error::new(error))))
         });
         None
     }

@@ -115,7 +115,7 @@ impl Bed {
     }
 
     fn answer(&mut self, then: Then, answer: wire::server_frame::Body) {
-        self.take(Input::Answer(then, Ok(answer)));
+        self.take(Input::Answer(then, Ok(Box::new(answer))));
     }
 
     fn entry(&mut self, conversation: ConversationId, position: u64, sender: u64, content: RawContent, id: &str) {

@@ -232,11 +232,10 @@ fn whoever_touches_no_key_is_away_until_the_next_one() {
     let mut bed = Bed::talking(Language::En, 80, 24);
     bed.take(Input::Tick(NOON + 10 * 60_000));
     let away = |requests: Vec<Request>| {
-        let told = requests.into_iter().find_map(|request| match request {
+        requests.into_iter().find_map(|request| match request {
             Request::SetAway(set) => Some(set.away),
             _ => None,
-        });
-        told
+        })
     };
     assert_eq!(away(bed.requests()), Some(true));
     bed.key(KeyCode::Down);
@@ -261,4 +260,42 @@ fn control_c_keeps_the_draft_and_quits() {
     bed.control('c');
     let [Effect::Request(save, _), Effect::Quit] = &bed.effects[..] else { panic!("{:?}", bed.effects) };
     assert!(matches!(&**save, Request::SaveDraft(_)));
+}
+
+#[test]
+fn a_group_is_managed_from_the_list_of_its_members() {
+    let mut bed = Bed::talking(Language::En, 80, 24);
+    bed.open(GROUP);
+    bed.key(KeyCode::F(2));
+    let member = |id: u64, name: &str, role: wire::Role| wire::Member {
+        user: Some(user(id, name)),
+        role: role.into(),
+        ..wire::Member::default()
+    };
+    let members = vec![member(ME, "alice", wire::Role::Owner), member(BOB, "bob", wire::Role::Member)];
+    let group = client::GroupId::new(GROUP.get());
+    let members = wire::Members { members, total: 2 };
+    bed.answer(Then::Members(group), wire::server_frame::Body::Members(members));
+    let requests = vec![wire::JoinRequest { user: Some(user(9, "dave")), message: "me".into(), time_ms: 0 }];
+    bed.answer(Then::JoinRequests(group), wire::server_frame::Body::JoinRequests(wire::JoinRequests { requests }));
+    assert_snapshot("members", &bed.screen());
+    bed.effects.clear();
+    bed.key(KeyCode::Char('y'));
+    assert!(matches!(&bed.requests()[..], [Request::AnswerJoin(answer)] if answer.user == 9 && answer.admit));
+    bed.key(KeyCode::Down);
+    bed.key(KeyCode::Down);
+    bed.key(KeyCode::Char('a'));
+    assert!(
+        matches!(&bed.requests()[..], [Request::SetRole(set)] if set.user == BOB && set.role() == wire::Role::Admin)
+    );
+    bed.key(KeyCode::Char('i'));
+    bed.write("erin");
+    bed.key(KeyCode::Enter);
+    assert!(matches!(&bed.requests()[..], [Request::FindUsers(find)] if find.names == ["erin"]));
+    let users = wire::Users { users: vec![user(10, "erin")], ..wire::Users::default() };
+    bed.answer(Then::Invite(group), wire::server_frame::Body::Users(users));
+    assert!(matches!(&bed.requests()[..], [Request::Invite(invite)] if invite.users == [10]));
+    bed.key(KeyCode::Char('D'));
+    bed.key(KeyCode::Char('n'));
+    assert!(bed.requests().is_empty(), "nothing is dissolved without a yes");
 }
