@@ -1,6 +1,9 @@
 //! The full-screen client on a real terminal, which tmux keeps: what is typed, and what can then be read on the screen.
 
-use std::process::{Command, Output};
+use std::{
+    path::PathBuf,
+    process::{Command, Output},
+};
 
 use crate::{
     device::PATIENCE,
@@ -10,12 +13,12 @@ use crate::{
 
 /// A terminal of its own tmux server, in which the client runs.
 struct Screen {
-    socket: String,
+    socket: PathBuf,
 }
 
 impl Screen {
-    fn start(name: &str, process: &Process, user: &Terminal, language: &str) -> Self {
-        let screen = Self { socket: format!("mpim-test-{}-{name}", std::process::id()) };
+    fn start(process: &Process, user: &Terminal, language: &str) -> Self {
+        let screen = Self { socket: user.profile.join("tmux") };
         let (profile, url) = (user.profile.to_str().unwrap(), process.url());
         let client = format!("exec {MPIM} client --server {url} --profile {profile} chat --language {language}");
         // What is left on the terminal can be looked at after the client's end.
@@ -27,7 +30,7 @@ impl Screen {
 
     fn tmux(&self, words: &[&str]) -> String {
         let mut command = Command::new("tmux");
-        command.args(["-u", "-L", &self.socket]).args(words).env("LC_ALL", "C.UTF-8").env_remove("TMUX");
+        command.args(["-u", "-S"]).arg(&self.socket).args(words).env("LC_ALL", "C.UTF-8").env_remove("TMUX");
         let Output { status, stdout, stderr } = command.output().expect("tmux is installed");
         assert!(status.success(), "{words:?}: {}", String::from_utf8_lossy(&stderr));
         String::from_utf8(stdout).unwrap()
@@ -71,7 +74,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = Command::new("tmux").args(["-L", &self.socket, "kill-server"]).output();
+        let _ = Command::new("tmux").arg("-S").arg(&self.socket).arg("kill-server").output();
     }
 }
 
@@ -88,7 +91,7 @@ async fn a_person_chats_on_the_whole_screen_while_the_server_is_killed() {
     let alice = Terminal::register(&process, dir.path(), "alice").await;
     let bob = Terminal::register(&process, dir.path(), "小明").await;
     bob.json(&["send", "alice", "你好，吃饭了吗"]).await;
-    let screen = Screen::start("alice", &process, &alice, "en");
+    let screen = Screen::start(&process, &alice, "en");
     screen.shows("connected · alice").await;
     screen.shows("你好，吃饭了吗").await;
 
@@ -147,7 +150,7 @@ async fn a_client_told_to_stop_gives_the_terminal_back() {
     let dir = tempfile::tempdir().unwrap();
     let process = Process::start(&dir.path().join("data")).await;
     let alice = Terminal::register(&process, dir.path(), "alice").await;
-    let screen = Screen::start("stopped", &process, &alice, "zh");
+    let screen = Screen::start(&process, &alice, "zh");
     screen.shows("已连接 · alice").await;
     let pid = std::fs::read_to_string(alice.profile.join("pid")).unwrap();
     assert!(Command::new("kill").args(["-TERM", pid.trim()]).status().unwrap().success());
