@@ -5,6 +5,8 @@
 
 mod authorisation;
 mod catch_up;
+mod chat;
+mod commands;
 mod device;
 mod disk;
 mod examples;

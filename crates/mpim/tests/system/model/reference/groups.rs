@@ -145,7 +145,14 @@ impl Reference {
     }
 
     /// Whether the user waits now.
-    pub fn join(&mut self, id: ConversationId, user: UserId, entry: EntryId, link: Option<&str>, message: &str) -> Outcome<bool> {
+    pub fn join(
+        &mut self,
+        id: ConversationId,
+        user: UserId,
+        entry: EntryId,
+        link: Option<&str>,
+        message: &str,
+    ) -> Outcome<bool> {
         if link.is_some_and(|code| !self.group(id).links.contains_key(code)) {
             return refused(ErrorCode::NotFound);
         }
@@ -172,11 +179,21 @@ impl Reference {
         Ok(false)
     }
 
-    pub fn answer_join(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, admit: bool) -> Outcome {
+    pub fn answer_join(
+        &mut self,
+        id: ConversationId,
+        by: UserId,
+        entry: EntryId,
+        user: UserId,
+        admit: bool,
+    ) -> Outcome {
         let asked = self.group(id).requests.contains_key(&user);
         let is_member = self.role(id, user).is_some();
         // To let in whom another let in, or to refuse whom another refused, is no failure.
-        both(self.acts(id, by, Role::Admin), unless(&[(if admit { !asked && !is_member } else { is_member }, ErrorCode::Conflict)]))?;
+        both(
+            self.acts(id, by, Role::Admin),
+            unless(&[(if admit { !asked && !is_member } else { is_member }, ErrorCode::Conflict)]),
+        )?;
         if admit && !is_member {
             unless(&[
                 (self.group(id).dissolved, ErrorCode::Dissolved),
@@ -212,10 +229,10 @@ impl Reference {
     }
 
     pub fn remove(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, ban: bool) -> Outcome {
-        both(self.acts(id, by, Role::Admin), unless(&[
-            (by == user, ErrorCode::Invalid),
-            (!self.is_above(id, by, user), ErrorCode::Forbidden),
-        ]))?;
+        both(
+            self.acts(id, by, Role::Admin),
+            unless(&[(by == user, ErrorCode::Invalid), (!self.is_above(id, by, user), ErrorCode::Forbidden)]),
+        )?;
         if !ban && self.role(id, user).is_none() {
             return Ok(());
         }
@@ -236,10 +253,10 @@ impl Reference {
     }
 
     pub fn set_role(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, role: Role) -> Outcome {
-        both(self.acts(id, by, Role::Owner), unless(&[
-            (by == user, ErrorCode::Invalid),
-            (self.role(id, user).is_none(), ErrorCode::NotFound),
-        ]))?;
+        both(
+            self.acts(id, by, Role::Owner),
+            unless(&[(by == user, ErrorCode::Invalid), (self.role(id, user).is_none(), ErrorCode::NotFound)]),
+        )?;
         if self.role(id, user) == Some(role) {
             return Ok(());
         }
@@ -250,10 +267,10 @@ impl Reference {
     }
 
     pub fn transfer(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId) -> Outcome {
-        both(self.writes(id, by, Role::Owner), unless(&[
-            (by == user, ErrorCode::Invalid),
-            (self.role(id, user).is_none(), ErrorCode::NotFound),
-        ]))?;
+        both(
+            self.writes(id, by, Role::Owner),
+            unless(&[(by == user, ErrorCode::Invalid), (self.role(id, user).is_none(), ErrorCode::NotFound)]),
+        )?;
         self.tell(id, by, entry, Kind::OwnerChanged(wire::OwnerChanged::default()));
         let log = self.log(id);
         log.members.get_mut(&by).unwrap().role = Role::Admin;
@@ -262,10 +279,10 @@ impl Reference {
     }
 
     pub fn mute(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, muted: bool) -> Outcome {
-        both(self.writes(id, by, Role::Admin), unless(&[
-            (by == user, ErrorCode::Invalid),
-            (!self.is_above(id, by, user), ErrorCode::Forbidden),
-        ]))?;
+        both(
+            self.writes(id, by, Role::Admin),
+            unless(&[(by == user, ErrorCode::Invalid), (!self.is_above(id, by, user), ErrorCode::Forbidden)]),
+        )?;
         self.tell(id, by, entry, Kind::MembersMuted(wire::MembersMuted::default()));
         // Whoever is no member is told of, and nothing more.
         if let Some(member) = self.log(id).members.get_mut(&user) {
