@@ -252,6 +252,10 @@ impl<'a> Online<'a> {
             (Pending::Send(sequence), Answer::Error(error)) => self.work.outbox.refused(sequence, error.into(), now),
             (Pending::Ask(ask), answer) => {
                 self.asks -= 1;
+                // It is not pushed to the connection that sent it, and here nobody knows any longer what it says.
+                if let (Answer::Sent(_), Some(engine)) = (&answer, &mut self.work.engine) {
+                    engine.want_sync();
+                }
                 // Whoever asked may have given up.
                 let _ = ask.answer.send(Ok(answer));
             }

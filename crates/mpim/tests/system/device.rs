@@ -159,7 +159,7 @@ impl Device {
             }
         };
         if tokio::time::timeout(PATIENCE, reached).await.is_err() {
-            panic!("not in time: {what}; has {:#?}", self.folded.lock());
+            panic!("not in time: {what}; has {:?}", self.folded.lock());
         }
     }
 

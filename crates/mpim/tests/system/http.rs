@@ -25,6 +25,16 @@ pub async fn ask(address: SocketAddr, token: Option<&str>, request: Request) -> 
     Err(error.code())
 }
 
+/// A GET, and the body of its answer.
+pub async fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}")).1.to_owned()
+}
+
 /// A POST, and the status and body of its answer.
 pub async fn post(address: SocketAddr, path: &str, token: Option<&str>, body: &str) -> (u16, String) {
     let mut stream = BufReader::new(TcpStream::connect(address).await.unwrap());

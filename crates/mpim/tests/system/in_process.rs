@@ -1,6 +1,6 @@
 //! The whole system in the test's process, for what a process cannot be asked: another queue, another clock.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use client::Server;
 use mpim::{
@@ -56,6 +56,14 @@ impl InProcess {
         let address = self.address();
         self.embedded.stop(Duration::from_secs(1)).await;
         Self::start_on(self.dir, address, Parts::default()).await
+    }
+
+    /// Stops, does something to the data, and starts on it with other parts.
+    pub async fn restart_with(self, parts: Parts, between: impl AsyncFnOnce(&Path)) -> Self {
+        let address = self.address();
+        self.embedded.stop(Duration::from_secs(1)).await;
+        between(self.dir.path()).await;
+        Self::start_on(self.dir, address, parts).await
     }
 
     pub async fn stop(self) {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail, and tell")]
 
 mod authorisation;
+mod bad_input;
 mod catch_up;
 mod chat;
 mod commands;
@@ -13,7 +14,9 @@ mod examples;
 mod http;
 mod in_process;
 mod kill;
+mod large_group;
 mod model;
+mod presence;
 mod process;
 mod queue_faults;
 mod terminals;

@@ -68,6 +68,21 @@ impl Process {
         format!("tcp://127.0.0.1:{}", self.port).parse().unwrap()
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// One of the server's figures.
+    pub async fn figure(&self, name: &str) -> u64 {
+        let text = crate::http::get(self.address(), "/metrics").await;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no figure {name}")).parse().unwrap()
+    }
+
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }

@@ -111,6 +111,12 @@ impl Run {
             assert_eq!(heads.into_keys().collect::<BTreeSet<_>>(), expected, "heads of {user}");
         }
         for device in (0..DEVICES).step_by(DEVICES_PER_USER) {
+            let user = self.user_of(device);
+            let end = heads(self.observer(user)).await[&user.get()].last_position;
+            for device in device..device + DEVICES_PER_USER {
+                let what = format!("the personal log of device {device} as far as {end}");
+                self.devices[device].until_folded(&what, |folded| folded.affairs.last() >= end).await;
+            }
             let (one, other) = (self.devices[device].folded(), self.devices[device + 1].folded());
             assert_eq!(one.affairs, other.affairs, "the devices of a user agree");
         }

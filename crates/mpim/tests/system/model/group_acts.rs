@@ -110,11 +110,11 @@ impl Run {
                 )
             }
             GroupAct::Title(title) => {
-                let changed = wire::GroupChanged { title: Some(title.trim().into()), ..Default::default() };
+                let changed = wire::GroupChanged { title: Some(title), ..Default::default() };
                 (change(changed.clone()), reference.update(id, by, entry, changed))
             }
             GroupAct::Announcement(text) => {
-                let changed = wire::GroupChanged { announcement: Some(text.trim().into()), ..Default::default() };
+                let changed = wire::GroupChanged { announcement: Some(text), ..Default::default() };
                 (change(changed.clone()), reference.update(id, by, entry, changed))
             }
             GroupAct::Policy(policy) => {
@@ -129,8 +129,7 @@ impl Run {
                 let changed = wire::GroupChanged { muted: Some(muted), ..Default::default() };
                 (change(changed.clone()), reference.update(id, by, entry, changed))
             }
-            GroupAct::Nickname(name) => {
-                let nickname = name.trim().to_owned();
+            GroupAct::Nickname(nickname) => {
                 let expected = reference.set_nickname(id, by, entry, &nickname);
                 (Request::SetNickname(wire::SetNickname { id: request_id, group, nickname }), expected)
             }

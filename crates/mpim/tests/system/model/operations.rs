@@ -141,13 +141,44 @@ pub enum ContactAct {
     Block(bool),
 }
 
-pub fn operation() -> impl Strategy<Value = Operation> {
-    (0..DEVICES, prop_oneof![6 => messages(), 4 => groups(), 3 => contacts(), 3 => own(), 2 => system()])
-        .prop_map(|(device, what)| Operation { device, what })
+/// Some of everything.
+pub fn anything() -> impl Strategy<Value = Vec<Operation>> {
+    vec(by(0..DEVICES, prop_oneof![6 => messages(), 4 => groups(), 3 => contacts(), 3 => own(), 2 => system()]), 1..80)
+}
+
+/// What happens to few groups that are there from the beginning, and in them.
+pub fn in_groups() -> impl Strategy<Value = Vec<Operation>> {
+    let create = by(0..DEVICES, (btree_set(0..USERS, 2..USERS), policy()).prop_map(|(members, policy)| What::CreateGroup { members, policy }));
+    let act = prop_oneof![20 => group_acts(), 3 => messages(), 3 => own(), 2 => system(), 1 => contacts()];
+    (create, vec(by(0..DEVICES, act), 1..120)).prop_map(|(create, acts)| [create].into_iter().chain(acts).collect())
+}
+
+/// What happens between two users.
+pub fn between_two() -> impl Strategy<Value = Vec<Operation>> {
+    let act = prop_oneof![6 => messages(), 6 => contacts(), 3 => own(), 2 => system()];
+    vec(by(0..2 * super::DEVICES_PER_USER, act), 1..120).prop_map(|operations| operations.into_iter().map(of_two).collect())
+}
+
+fn by(devices: std::ops::Range<usize>, what: impl Strategy<Value = What>) -> impl Strategy<Value = Operation> {
+    (devices, what).prop_map(|(device, what)| Operation { device, what })
+}
+
+/// The same with one of the first two users.
+fn of_two(mut operation: Operation) -> Operation {
+    match &mut operation.what {
+        What::WriteTo { peer, .. } | What::Contact { peer, .. } => *peer %= 2,
+        _ => {}
+    }
+    operation
 }
 
 fn text() -> impl Strategy<Value = String> {
     "[a-z天气🙂 ]{0,11}[a-z天]"
+}
+
+/// What the server does not trim.
+fn line() -> impl Strategy<Value = String> {
+    "[a-z天气🙂]{1,12}"
 }
 
 fn kind() -> impl Strategy<Value = MessageKind> {
@@ -180,18 +211,19 @@ fn messages() -> impl Strategy<Value = What> {
     ]
 }
 
-fn groups() -> impl Strategy<Value = What> {
-    let policy = || {
-        prop_oneof![
-            2 => Just(JoinPolicy::Open),
-            1 => Just(JoinPolicy::ByInvitation),
-            2 => Just(JoinPolicy::ByApproval)
-        ]
-    };
+fn policy() -> impl Strategy<Value = JoinPolicy> {
+    prop_oneof![
+        2 => Just(JoinPolicy::Open),
+        1 => Just(JoinPolicy::ByInvitation),
+        2 => Just(JoinPolicy::ByApproval)
+    ]
+}
+
+fn group_acts() -> impl Strategy<Value = What> {
     let user = || 0..USERS;
     let act = prop_oneof![
         3 => user().prop_map(GroupAct::Invite),
-        3 => text().prop_map(GroupAct::Join),
+        3 => line().prop_map(GroupAct::Join),
         1 => any::<Index>().prop_map(GroupAct::JoinByLink),
         2 => (user(), any::<bool>()).prop_map(|(user, admit)| GroupAct::Answer(user, admit)),
         2 => Just(GroupAct::Leave),
@@ -200,25 +232,29 @@ fn groups() -> impl Strategy<Value = What> {
         3 => (user(), any::<bool>()).prop_map(|(user, admin)| GroupAct::Role(user, admin)),
         1 => user().prop_map(GroupAct::Transfer),
         2 => (user(), any::<bool>()).prop_map(|(user, muted)| GroupAct::Mute(user, muted)),
-        1 => text().prop_map(GroupAct::Title),
-        1 => text().prop_map(GroupAct::Announcement),
+        1 => line().prop_map(GroupAct::Title),
+        1 => line().prop_map(GroupAct::Announcement),
         1 => policy().prop_map(GroupAct::Policy),
         1 => any::<bool>().prop_map(GroupAct::AdminsInvite),
         1 => any::<bool>().prop_map(GroupAct::MuteAll),
-        1 => text().prop_map(GroupAct::Nickname),
+        1 => line().prop_map(GroupAct::Nickname),
         1 => Just(GroupAct::Dissolve),
         1 => (0..3_u32).prop_map(GroupAct::Link),
         1 => any::<Index>().prop_map(GroupAct::RevokeLink),
     ];
+    (any::<Index>(), act).prop_map(|(group, act)| What::Group { group, act })
+}
+
+fn groups() -> impl Strategy<Value = What> {
     prop_oneof![
         1 => (btree_set(0..USERS, 0..USERS), policy()).prop_map(|(members, policy)| What::CreateGroup { members, policy }),
-        5 => (any::<Index>(), act).prop_map(|(group, act)| What::Group { group, act }),
+        5 => group_acts(),
     ]
 }
 
 fn contacts() -> impl Strategy<Value = What> {
     let act = prop_oneof![
-        4 => text().prop_map(ContactAct::Request),
+        4 => line().prop_map(ContactAct::Request),
         3 => any::<bool>().prop_map(ContactAct::Answer),
         1 => Just(ContactAct::Withdraw),
         1 => Just(ContactAct::Remove),

@@ -217,8 +217,12 @@ impl Reference {
     fn change(&mut self, id: ConversationId, user: UserId, entry: EntryId, kind: Kind) -> Outcome<u64> {
         let may = self.may_write(id, user);
         let mut withheld = match (&kind, may) {
-            // Whoever is muted may take back.
-            (Kind::Recall(_), Err(codes)) if codes == [ErrorCode::Muted] => false,
+            // Who may not write may still take back, as long as there is a place to write to.
+            (Kind::Recall(_), Err(codes))
+                if !codes.contains(&ErrorCode::NotMember) && !codes.contains(&ErrorCode::Dissolved) =>
+            {
+                false
+            }
             (_, may) => may?,
         };
         let log = self.log(id);
@@ -248,7 +252,7 @@ impl Reference {
                     return refused(ErrorCode::Forbidden);
                 }
                 // What the other has seen is taken back for the other as well.
-                withheld &= target.withheld;
+                withheld = target.withheld;
             }
             Kind::Pin(pin) => {
                 if log.group.is_some() && !administers {

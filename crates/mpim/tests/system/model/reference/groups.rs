@@ -213,7 +213,7 @@ impl Reference {
         let is_alone = self.logs[&id].members.len() == 1;
         unless(&[
             (role.is_none(), ErrorCode::NotMember),
-            (role == Some(Role::Owner) && !is_alone, ErrorCode::Forbidden),
+            (role == Some(Role::Owner) && !is_alone && !self.group(id).dissolved, ErrorCode::Forbidden),
         ])?;
         self.tell(id, user, entry, Kind::MemberLeft(wire::MemberLeft {}));
         self.exit(id, user);
