@@ -62,7 +62,8 @@ pub enum Act {
 }
 
 /// A change of a message. The message must be one, not recalled, and visible to the sender, else
-/// [`Refused::NoSuchMessage`]. Refused where a message would be, but that who is muted may recall.
+/// [`Refused::NoSuchMessage`]. Refused where a message would be, and withheld where it would
+/// be; but whoever may not write a message may still recall one, and a recall is withheld only if the message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// The position of the message.

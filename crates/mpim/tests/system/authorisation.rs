@@ -8,10 +8,10 @@ mod scene;
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use prost::Message as _;
-use prost_types::FileDescriptorSet;
 use client::wire::{ClientFrame, client_frame::Body as Request};
 use futures_util::{StreamExt as _, stream};
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 
 use self::scene::{Actor, Cell, Scene};
 

@@ -166,6 +166,27 @@ pub async fn strangers_do_not_write_to_those_who_want_friends_only(store: Arc<dy
     assert_eq!(scene.texts(b, direct).await, ["hi", "I may", "hi!", "hi"]);
 }
 
+/// Whoever may not write (any more) may take back, and the other is told of it: a device that has the message and one that
+/// comes later are to show the same.
+pub async fn a_recall_erases_for_both_whatever_they_are_to_each_other(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    let [a, b] = scene.users().await;
+    let direct = scene.direct(a, b).await;
+    for text in ["one", "two", "three"] {
+        scene.say(direct, a, text).await;
+    }
+    act(&scene, b, a, ContactAct::Block(true)).await.unwrap();
+    assert!(!scene.append(recall(direct, a, 1)).await.unwrap().withheld);
+    act(&scene, b, a, ContactAct::Block(false)).await.unwrap();
+    act(&scene, a, b, ContactAct::Block(true)).await.unwrap();
+    assert!(!scene.append(recall(direct, a, 2)).await.unwrap().withheld);
+    act(&scene, a, b, ContactAct::Block(false)).await.unwrap();
+    set(&scene, b, UserSettings { write_policy: WritePolicy::Friends, invisible: false }).await;
+    assert!(!scene.append(recall(direct, a, 3)).await.unwrap().withheld);
+    assert_eq!(scene.history(a, direct).await, scene.history(b, direct).await);
+    assert_eq!(scene.texts(b, direct).await, [""; 6]);
+}
+
 /// For ever, also after the block; they count for nobody, and cannot be changed by who does not see them.
 pub async fn what_the_blocked_write_is_withheld(store: Arc<dyn Store>) {
     let scene = Scene::new(store);
@@ -206,7 +227,7 @@ pub async fn what_the_blocked_write_is_withheld(store: Arc<dyn Store>) {
     assert_eq!(scanned(b).await, ["after", "before"]);
     assert_eq!(scanned(a).await, ["after", "during", "edited"]);
     assert_eq!(scene.append(react(direct, b, 2)).await, Err(Refused::NoSuchMessage));
-    scene.append(recall(direct, a, 2)).await.unwrap();
+    assert!(scene.append(recall(direct, a, 2)).await.unwrap().withheld, "of what the other never saw");
     // Both are the same to themselves.
     let notes = scene.direct(b, b).await;
     act(&scene, b, b, ContactAct::Block(true)).await.unwrap();

@@ -18,6 +18,7 @@ struct Target {
     sender: i64,
     kind: u32,
     time_ms: i64,
+    withheld: bool,
 }
 
 impl Writer<'_> {
@@ -26,16 +27,20 @@ impl Writer<'_> {
             return Ok(outcome);
         }
         let Some((log, member)) = self.seat(entry)? else { return Ok(Err(Refused::NotMember)) };
+        let recalls = matches!(change.kind, ChangeKind::Recall { .. });
         let withheld = match self.may_write(entry, log, member, column(entry.sender.get()))? {
             Ok(withheld) => withheld,
-            // Who is muted may still take back.
-            Err(Refused::Muted(_)) if matches!(change.kind, ChangeKind::Recall { .. }) => false,
+            // Who may not write may still take back.
+            Err(Refused::Muted(_) | Refused::FriendsOnly | Refused::Blocking) if recalls => false,
             Err(refused) => return Ok(Err(refused)),
         };
         let conversation = column(entry.conversation.get());
-        if let Err(refused) = self.may_change(entry, change, log, member)? {
-            return Ok(Err(refused));
-        }
+        let target = match self.may_change(entry, change, log, member)? {
+            Ok(target) => target,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        // A recall erases for both, so both are told, unless the other never saw the message.
+        let withheld = if recalls { target.withheld } else { withheld };
         let written = Written { target: Some(change.target), withheld, ..Written::of(entry) };
         let outcome = self.place_or_duplicate(entry, log, written)?;
         if let Ok(Appended { duplicate: false, position, .. }) = outcome {
@@ -55,7 +60,7 @@ impl Writer<'_> {
         change: Change,
         log: Log,
         member: Member,
-    ) -> rusqlite::Result<Result<(), Refused>> {
+    ) -> rusqlite::Result<Result<Target, Refused>> {
         let (conversation, sender) = (column(entry.conversation.get()), column(entry.sender.get()));
         let Some(target) = self.target(conversation, change.target, sender)? else {
             return Ok(Err(Refused::NoSuchMessage));
@@ -87,7 +92,7 @@ impl Writer<'_> {
                 (!pinned).then_some(Refused::NothingThere)
             }
         };
-        Ok(refused.map_or(Ok(()), Err))
+        Ok(refused.map_or(Ok(target), Err))
     }
 
     /// The message at a position, if there is one that this user sees.
@@ -95,13 +100,11 @@ impl Writer<'_> {
         let found = self
             .prepared("SELECT sender, kind, time_ms, withheld FROM entries WHERE conversation = ?1 AND position = ?2")?
             .query_row([conversation, column(position)], |row| {
-                let target = Target { sender: row.get(0)?, kind: row.get(1)?, time_ms: row.get(2)? };
-                Ok((target, row.get::<_, bool>(3)?))
+                Ok(Target { sender: row.get(0)?, kind: row.get(1)?, time_ms: row.get(2)?, withheld: row.get(3)? })
             })
             .optional()?;
         Ok(found
-            .filter(|(target, withheld)| !withheld || target.sender == user)
-            .map(|(target, _)| target)
+            .filter(|target| !target.withheld || target.sender == user)
             .filter(|target| (1..=kinds::MESSAGE_MAX).contains(&target.kind)))
     }
 

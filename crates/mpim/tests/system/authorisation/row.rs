@@ -169,7 +169,7 @@ fn bots(cell: &Cell<'_>) -> Vec<Request> {
 
 /// What the asker is to be answered. No arm for «all others»: whoever adds a request decides.
 pub fn outcome(request: &Request, actor: Actor) -> Outcome {
-    use ErrorCode::{Conflict, Forbidden, NotFound, Unauthenticated, UnknownRequest};
+    use ErrorCode::{Conflict, Forbidden, Invalid, NotFound, Unauthenticated, UnknownRequest};
     match request {
         // Before there is anybody to ask: the same for all.
         Request::Register(_) | Request::LogIn(_) | Request::Ping(_) => Ok(()),
@@ -245,6 +245,8 @@ pub fn outcome(request: &Request, actor: Actor) -> Outcome {
         },
 
         // For owner and admins, or the owner alone.
+        // Nobody lifts their own.
+        Request::LiftBans(_) if actor == Actor::Banned => Err(Invalid),
         Request::UpdateGroup(_)
         | Request::RemoveMembers(_)
         | Request::LiftBans(_)

@@ -207,7 +207,15 @@ impl<'s> Cell<'s> {
 
     /// Asks as this cell's asker.
     pub async fn ask(&self, request: Request) -> Result<(), ErrorCode> {
-        ask(self.scene.address, Some(&self.account().token), request).await.map(drop)
+        let shared = self.account();
+        // The other cells still need the session that all share.
+        let has_another =
+            !matches!(self.actor, Actor::RevokedDevice | Actor::Suspended | Actor::Bot | Actor::BotWithoutScope);
+        let token = match request {
+            Request::LogOut(_) if has_another => log_in(self.scene.address, &shared.name).await.token,
+            _ => shared.token.clone(),
+        };
+        ask(self.scene.address, Some(&token), request).await.map(drop)
     }
 }
 

@@ -121,11 +121,14 @@ impl Run {
         let user = self.user_of(device);
         let person = &self.reference.users[&user];
         let contacts = self.contacts_of(user);
-        let groups: BTreeSet<u64> =
-            person.groups.iter().fold(BTreeSet::new(), |mut groups, (group, entered)| {
-                if *entered { groups.insert(group.get()) } else { groups.remove(&group.get()) };
-                groups
-            });
+        let groups: BTreeSet<u64> = person.groups.iter().fold(BTreeSet::new(), |mut groups, (group, entered)| {
+            if *entered {
+                groups.insert(group.get())
+            } else {
+                groups.remove(&group.get())
+            };
+            groups
+        });
         let requests: BTreeMap<(u64, UserId), String> = self.requests_told(user);
         let settled = |folded: &Folded| {
             let affairs = &folded.affairs;
@@ -149,7 +152,8 @@ impl Run {
         self.devices[device].until_folded(&what, settled).await;
         let seen = self.devices[device].logs();
         for (id, log) in &self.reference.logs {
-            let end = if log.members.contains_key(&user) { log.end() } else { log.left.get(&user).copied().unwrap_or(0) };
+            let end =
+                if log.members.contains_key(&user) { log.end() } else { log.left.get(&user).copied().unwrap_or(0) };
             let seen = seen.get(id).map_or(0, Vec::len);
             assert!(seen as u64 <= end, "device {device} saw {seen} of {end} entries of {id}");
         }
@@ -179,7 +183,10 @@ impl Run {
             assert_eq!(told.conversation.as_ref().unwrap().title, group.title);
             assert_eq!(told.announcement, group.announcement);
             assert_eq!(told.join_policy(), group.policy);
-            assert_eq!((told.admins_invite, told.muted, told.dissolved), (group.admins_invite, group.muted, group.dissolved));
+            assert_eq!(
+                (told.admins_invite, told.muted, told.dissolved),
+                (group.admins_invite, group.muted, group.dissolved)
+            );
             assert_eq!(told.members, log.members.len() as u64);
             assert_eq!((me.role(), me.nickname.as_str()), (member.role, member.nickname.as_str()));
             let members = client.members(id.group(), None, 0).await.unwrap();
@@ -208,7 +215,8 @@ impl Run {
         let bans: BTreeSet<_> = bans.unwrap().iter().map(|user| UserId::new(user.id)).collect();
         assert_eq!(bans, group.bans, "bans of {id}");
         let requests = requests.unwrap();
-        let requests = requests.iter().map(|asked| (UserId::new(asked.user.as_ref().unwrap().id), asked.message.clone()));
+        let requests =
+            requests.iter().map(|asked| (UserId::new(asked.user.as_ref().unwrap().id), asked.message.clone()));
         assert_eq!(requests.collect::<BTreeMap<_, _>>(), group.requests, "requests to join {id}");
     }
 }
@@ -219,7 +227,9 @@ async fn heads(client: &Client) -> HashMap<u64, wire::Head> {
             let (mut heads, mut pages) = (HashMap::new(), client.heads());
             loop {
                 match pages.next().await {
-                    Ok(Some(page)) => heads.extend(page.into_iter().map(|head| (head.conversation.as_ref().unwrap().id, head))),
+                    Ok(Some(page)) => {
+                        heads.extend(page.into_iter().map(|head| (head.conversation.as_ref().unwrap().id, head)))
+                    }
                     Ok(None) => return heads,
                     Err(_) => {
                         tokio::time::sleep(LOOK_AGAIN).await;
@@ -269,7 +279,8 @@ fn compare_view(log: &Log, user: UserId, view: &ConversationView, device: usize)
     assert_eq!(told.admins_invite().unwrap_or_default(), group.admins_invite, "at device {device}");
     assert_eq!(told.is_dissolved(), group.dissolved, "at device {device}");
     let members = told.members();
-    let members = members.map(|member| (member.user, member.role, member.nickname.to_owned(), member.muted_until_ms > 0));
+    let members =
+        members.map(|member| (member.user, member.role, member.nickname.to_owned(), member.muted_until_ms > 0));
     assert_eq!(members.collect::<Vec<_>>(), log.roster(), "members at device {device}");
 }
 

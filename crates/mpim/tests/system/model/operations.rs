@@ -20,21 +20,65 @@ pub struct Operation {
 
 #[derive(Debug, Clone)]
 pub enum What {
-    Write { conversation: Index, message: Message },
-    WriteTo { peer: usize, message: Message },
-    Forward { from: Index, position: Index, to: Index },
-    Change { conversation: Index, position: Index, change: Change },
+    Write {
+        conversation: Index,
+        message: Message,
+    },
+    WriteTo {
+        peer: usize,
+        message: Message,
+    },
+    Forward {
+        from: Index,
+        position: Index,
+        to: Index,
+    },
+    Change {
+        conversation: Index,
+        position: Index,
+        change: Change,
+    },
     /// Something that was done long ago is asked for again, from whichever device of its user.
-    Repeat { request: Index },
-    CreateGroup { members: BTreeSet<usize>, policy: JoinPolicy },
-    Group { group: Index, act: GroupAct },
-    Contact { peer: usize, act: ContactAct },
-    WritePolicy { friends_only: bool },
-    Settings { conversation: Index, bits: u8 },
-    Draft { conversation: Index, text: String, reply_to: Index },
-    Delete { conversation: Index, positions: Vec<Index>, up_to: Option<Index> },
-    Read { conversation: Index, position: Index },
-    Deliver { conversation: Index, position: Index },
+    Repeat {
+        request: Index,
+    },
+    CreateGroup {
+        members: BTreeSet<usize>,
+        policy: JoinPolicy,
+    },
+    Group {
+        group: Index,
+        act: GroupAct,
+    },
+    Contact {
+        peer: usize,
+        act: ContactAct,
+    },
+    WritePolicy {
+        friends_only: bool,
+    },
+    Settings {
+        conversation: Index,
+        bits: u8,
+    },
+    Draft {
+        conversation: Index,
+        text: String,
+        reply_to: Index,
+    },
+    Delete {
+        conversation: Index,
+        positions: Vec<Index>,
+        up_to: Option<Index>,
+    },
+    Read {
+        conversation: Index,
+        position: Index,
+    },
+    Deliver {
+        conversation: Index,
+        position: Index,
+    },
     SwitchOff,
     SwitchOn,
     Restart,
@@ -113,9 +157,8 @@ fn kind() -> impl Strategy<Value = MessageKind> {
 fn message() -> impl Strategy<Value = Message> {
     let reply_to = proptest::option::weighted(0.2, any::<Index>());
     let mentions = prop_oneof![3 => Just(BTreeSet::new()), 1 => btree_set(0..USERS, 1..3)];
-    (text(), kind(), reply_to, mentions, proptest::bool::weighted(0.1)).prop_map(
-        |(text, kind, reply_to, mentions, everyone)| Message { text, kind, reply_to, mentions, everyone },
-    )
+    (text(), kind(), reply_to, mentions, proptest::bool::weighted(0.1))
+        .prop_map(|(text, kind, reply_to, mentions, everyone)| Message { text, kind, reply_to, mentions, everyone })
 }
 
 fn messages() -> impl Strategy<Value = What> {

@@ -41,9 +41,7 @@ impl Run {
             What::Contact { peer, act } => self.act_on_contact(device, self.users[peer], act).await,
             What::WritePolicy { friends_only } => self.set_write_policy(device, friends_only).await,
             What::Settings { conversation, bits } => self.set_conversation(device, conversation, bits).await,
-            What::Draft { conversation, text, reply_to } => {
-                self.save_draft(device, conversation, text, reply_to).await
-            }
+            What::Draft { conversation, text, reply_to } => self.save_draft(device, conversation, text, reply_to).await,
             What::Delete { conversation, positions, up_to } => {
                 self.delete(device, conversation, &positions, up_to).await
             }
@@ -194,10 +192,9 @@ impl Run {
                 Request::WithdrawFriend(wire::WithdrawFriend { id, user: to }),
                 self.reference.withdraw_friend(user, peer),
             ),
-            ContactAct::Remove => (
-                Request::RemoveFriend(wire::RemoveFriend { id, user: to }),
-                self.reference.remove_friend(user, peer),
-            ),
+            ContactAct::Remove => {
+                (Request::RemoveFriend(wire::RemoveFriend { id, user: to }), self.reference.remove_friend(user, peer))
+            }
             ContactAct::Remark(remark) => {
                 self.reference.remark(user, peer, &remark);
                 (Request::SetRemark(wire::SetRemark { id, user: to, remark }), Ok(()))
@@ -233,8 +230,11 @@ impl Run {
             marked_unread: bit(16),
         };
         self.reference.log(conversation).own.entry(user).or_default().settings = Some(settings);
-        let request =
-            wire::SetConversation { id: new_id().to_string(), conversation: conversation.get(), settings: Some(settings) };
+        let request = wire::SetConversation {
+            id: new_id().to_string(),
+            conversation: conversation.get(),
+            settings: Some(settings),
+        };
         self.check(device, Request::SetConversation(request), Ok(())).await;
         Touched::Conversation(conversation)
     }

@@ -133,7 +133,14 @@ impl Reference {
     }
 
     /// Whether the user waits now.
-    pub fn join(&mut self, id: ConversationId, user: UserId, entry: EntryId, link: Option<&str>, message: &str) -> Outcome<bool> {
+    pub fn join(
+        &mut self,
+        id: ConversationId,
+        user: UserId,
+        entry: EntryId,
+        link: Option<&str>,
+        message: &str,
+    ) -> Outcome<bool> {
         if self.role(id, user).is_some() {
             return Ok(false);
         }
@@ -157,7 +164,14 @@ impl Reference {
         Ok(false)
     }
 
-    pub fn answer_join(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, admit: bool) -> Outcome {
+    pub fn answer_join(
+        &mut self,
+        id: ConversationId,
+        by: UserId,
+        entry: EntryId,
+        user: UserId,
+        admit: bool,
+    ) -> Outcome {
         let asked = self.group(id).requests.contains_key(&user);
         both(self.acts(id, by, Role::Admin), unless(&[(!asked, ErrorCode::Conflict)]))?;
         self.group_mut(id).requests.remove(&user);
@@ -189,10 +203,10 @@ impl Reference {
     }
 
     pub fn remove(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, ban: bool) -> Outcome {
-        both(self.acts(id, by, Role::Admin), unless(&[
-            (by == user, ErrorCode::Invalid),
-            (!self.is_above(id, by, user), ErrorCode::Forbidden),
-        ]))?;
+        both(
+            self.acts(id, by, Role::Admin),
+            unless(&[(by == user, ErrorCode::Invalid), (!self.is_above(id, by, user), ErrorCode::Forbidden)]),
+        )?;
         self.tell(id, by, entry, Kind::MembersRemoved(wire::MembersRemoved::default()));
         self.exit(id, user);
         if ban {
@@ -209,20 +223,20 @@ impl Reference {
     }
 
     pub fn set_role(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, role: Role) -> Outcome {
-        both(self.acts(id, by, Role::Owner), unless(&[
-            (by == user, ErrorCode::Invalid),
-            (self.role(id, user).is_none(), ErrorCode::NotFound),
-        ]))?;
+        both(
+            self.acts(id, by, Role::Owner),
+            unless(&[(by == user, ErrorCode::Invalid), (self.role(id, user).is_none(), ErrorCode::NotFound)]),
+        )?;
         self.tell(id, by, entry, Kind::RoleChanged(wire::RoleChanged::default()));
         self.log(id).members.get_mut(&user).unwrap().role = role;
         Ok(())
     }
 
     pub fn transfer(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId) -> Outcome {
-        both(self.acts(id, by, Role::Owner), unless(&[
-            (by == user, ErrorCode::Invalid),
-            (self.role(id, user).is_none(), ErrorCode::NotFound),
-        ]))?;
+        both(
+            self.acts(id, by, Role::Owner),
+            unless(&[(by == user, ErrorCode::Invalid), (self.role(id, user).is_none(), ErrorCode::NotFound)]),
+        )?;
         self.tell(id, by, entry, Kind::OwnerChanged(wire::OwnerChanged::default()));
         let log = self.log(id);
         log.members.get_mut(&by).unwrap().role = Role::Admin;
@@ -231,11 +245,14 @@ impl Reference {
     }
 
     pub fn mute(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, muted: bool) -> Outcome {
-        both(self.acts(id, by, Role::Admin), unless(&[
-            (by == user, ErrorCode::Invalid),
-            (self.role(id, user).is_none(), ErrorCode::NotFound),
-            (!self.is_above(id, by, user), ErrorCode::Forbidden),
-        ]))?;
+        both(
+            self.acts(id, by, Role::Admin),
+            unless(&[
+                (by == user, ErrorCode::Invalid),
+                (self.role(id, user).is_none(), ErrorCode::NotFound),
+                (!self.is_above(id, by, user), ErrorCode::Forbidden),
+            ]),
+        )?;
         self.tell(id, by, entry, Kind::MembersMuted(wire::MembersMuted::default()));
         self.log(id).members.get_mut(&user).unwrap().muted = muted;
         Ok(())

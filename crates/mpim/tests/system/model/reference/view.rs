@@ -96,7 +96,8 @@ impl Log {
         let own = self.own(user);
         let after = self.members[&user].read;
         let unread = (after + 1..=self.end()).filter(|position| !own.has_deleted(*position));
-        let unread = unread.filter_map(|position| self.at(position)).filter(|entry| entry.is_message() && !entry.withheld);
+        let unread =
+            unread.filter_map(|position| self.at(position)).filter(|entry| entry.is_message() && !entry.withheld);
         let (mut messages, mut mentions) = (0, 0);
         for entry in unread {
             messages += 1;
