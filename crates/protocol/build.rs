@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .filter(|message| message.name() == "ClientFrame")
         .flat_map(|frame| &frame.field)
         .filter(|field| field.oneof_index.is_some())
-        .map(|field| field.name())
+        .filter_map(|field| field.name.as_deref())
         .collect();
     fs::write(out.join("requests.rs"), format!("&{requests:?}"))?;
     Ok(())

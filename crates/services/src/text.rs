@@ -91,10 +91,11 @@ pub(crate) fn language(tag: &str) -> Result<String> {
     at_most_bytes("language", tag, limits::LANGUAGE_BYTES_MAX)?;
     let is_part = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let begins = tag.split('-').next().is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_alphabetic()));
-    if !tag.is_empty() && !(begins && tag.split('-').all(is_part)) {
-        return Err(Error::invalid("language: allowed are tags such as en or zh-CN, and none"));
+    if tag.is_empty() || begins && tag.split('-').all(is_part) {
+        Ok(tag.to_owned())
+    } else {
+        Err(Error::invalid("language: allowed are tags such as en or zh-CN, and none"))
     }
-    Ok(tag.to_owned())
 }
 
 /// How many are asked for.

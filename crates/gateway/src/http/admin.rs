@@ -16,7 +16,8 @@ use protocol::{
 
 use super::{
     Peer,
-    api::{bearer, call, inner_json, named, respond, unread_body},
+    api::{bearer, call, inner_json, named, respond},
+    refusal::unread_body,
 };
 use crate::{gateway::Shared, session::unknown_request};
 
@@ -28,10 +29,13 @@ pub(super) async fn answer(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return unread_body(&rejection),
+    };
     let answer = async {
         let call = call(&shared, &peer)?;
         check_key(&shared, &headers).or_else(|error| shared.dispatch.settle("admin", Err(error)))?;
-        let body = body.map_err(|rejection| unread_body(&rejection))?;
         let request: AdminRequest = named(&name, &body)?;
         let answer = shared.dispatch.answer_admin(&call, request.body.ok_or_else(unknown_request)?).await?;
         inner_json(&answer)

@@ -12,14 +12,16 @@ use axum::{
 use bytes::Bytes;
 use protocol::{
     Error, Result, SessionId, UserId,
-    limits::CLIENT_FRAME_BYTES_MAX,
     wire::{self, ClientFrame, ErrorCode, ServerFrame, client_frame::Body as Request, server_frame::Body as Answer},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Peer, json, refusal::refusal};
+use super::{
+    Peer, json,
+    refusal::{refusal, unread_body},
+};
 use crate::{
     admission::{Admitted, too_many},
     dispatch::{
@@ -38,8 +40,11 @@ pub(super) async fn answer(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return unread_body(&rejection),
+    };
     let answer = async {
-        let body = body.map_err(|rejection| unread_body(&rejection))?;
         let request = request(&name, &body)?;
         let row = dispatch::row(&request);
         let (call, admitted) = admit(&shared, &peer, &headers, &request)
@@ -155,14 +160,6 @@ pub(super) fn inner_json(frame: &impl Serialize) -> Result<Vec<u8>> {
         _ => None,
     };
     serde_json::to_vec(&answer).map_err(unwritable)
-}
-
-pub(super) fn unread_body(rejection: &BytesRejection) -> Error {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        Error::limit("a request in bytes", "more", CLIENT_FRAME_BYTES_MAX)
-    } else {
-        Error::invalid(format!("the body cannot be read: {rejection}"))
-    }
 }
 
 #[cfg(test)]

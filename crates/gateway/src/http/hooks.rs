@@ -18,7 +18,8 @@ use tokio::time::timeout_at;
 
 use super::{
     Peer,
-    api::{call, caller, inner_json, object, respond, unread_body},
+    api::{call, caller, inner_json, object, respond},
+    refusal::unread_body,
 };
 use crate::{dispatch, gateway::Shared};
 
@@ -32,9 +33,12 @@ pub(super) async fn post(
     Path(token): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return unread_body(&rejection),
+    };
     let answer = async {
         let prepared = async {
-            let body = body.map_err(|rejection| unread_body(&rejection))?;
             let mut send = message(object(&body)?)?;
             let mut call = call(&shared, &peer)?;
             let opened = shared.dispatch.services().user.open_incoming_webhook(&call, Token { token });

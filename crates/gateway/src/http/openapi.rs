@@ -38,7 +38,7 @@ const ABOUT: &str = "Each request of the protocol is a POST to a path of its nam
 
 /// The refusals that every request may be answered with, and what they mean.
 const REFUSALS: [(&str, &str, &str); 9] = [
-    ("400", "Invalid", "A field is missing, malformed or outside what is allowed."),
+    ("400", "Invalid", "A field is missing, malformed or outside what is allowed, or a limit is exceeded."),
     ("401", "Unauthenticated", "No valid token was given, it has expired, or name or password is wrong."),
     ("403", "Forbidden", "The caller, or the API key, may not do this."),
     ("404", "NotFound", "What the request names does not exist, or the request does not."),
@@ -48,7 +48,7 @@ const REFUSALS: [(&str, &str, &str); 9] = [
         "Conflict",
         "It is not, or no longer, as the request takes it to be; or the name is taken, or the id was used.",
     ),
-    ("413", "TooLarge", "A limit that the message names is exceeded."),
+    ("413", "TooLarge", "The body is larger than any request may be."),
     ("429", "RateLimited", "More requests than allowed; wait as long as Retry-After says."),
     ("503", "Unavailable", "Certainly nothing was stored; try again later."),
 ];

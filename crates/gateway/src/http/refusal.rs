@@ -1,9 +1,10 @@
 //! Errors as HTTP tells them: the error's JSON, and a status that tells scripts the same as its code.
 
 use ::http::{HeaderValue, StatusCode, header};
-use axum::{body::Body, response::Response};
+use axum::{body::Body, extract::rejection::BytesRejection, response::Response};
 use protocol::{
     Error,
+    limits::CLIENT_FRAME_BYTES_MAX,
     wire::{self, ErrorCode},
 };
 
@@ -31,7 +32,6 @@ pub(super) fn refusal(error: Error) -> Response<Body> {
 pub(super) fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::UnknownRequest | ErrorCode::NotFound => StatusCode::NOT_FOUND,
-        ErrorCode::LimitExceeded => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::NameTaken | ErrorCode::IdReused | ErrorCode::Conflict | ErrorCode::TooLate => StatusCode::CONFLICT,
         ErrorCode::Forbidden
         | ErrorCode::NotMember
@@ -50,10 +50,22 @@ pub(super) fn status(code: ErrorCode) -> StatusCode {
     }
 }
 
+/// A body that could not be read: what is too large as a whole has a status of its own.
+pub(super) fn unread_body(rejection: &BytesRejection) -> Response {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let error = Error::limit("a request in bytes", "more", CLIENT_FRAME_BYTES_MAX);
+        with_status(StatusCode::PAYLOAD_TOO_LARGE, error)
+    } else {
+        refusal(Error::invalid(format!("the body cannot be read: {rejection}")))
+    }
+}
+
 /// A path that is there, asked with a method that it does not know.
 pub(super) async fn wrong_method() -> Response {
-    let error =
-        Error::new(ErrorCode::UnknownRequest, "this path does not know this method; requests are sent with POST");
-    let body = serde_json::to_vec(&wire::Error::from(error)).expect("an error consists of numbers and text");
-    json(StatusCode::METHOD_NOT_ALLOWED, body)
+    let message = "this path does not know this method; requests are sent with POST";
+    with_status(StatusCode::METHOD_NOT_ALLOWED, Error::new(ErrorCode::UnknownRequest, message))
+}
+
+fn with_status(status: StatusCode, error: Error) -> Response {
+    json(status, serde_json::to_vec(&wire::Error::from(error)).expect("an error consists of numbers and text"))
 }

@@ -120,6 +120,11 @@ impl Run {
         let answer = self.ask(device, &request).await;
         match (answer, expected) {
             (Ok(answer), Ok(())) => {
+                // Who asks again to be let in, after a refusal, asks again.
+                let asks_anew = matches!(&answer, Answer::Joined(joined) if joined.waiting);
+                if asks_anew {
+                    return Some(answer);
+                }
                 let position = if let Answer::Sent(sent) = &answer { Some(sent.position) } else { None };
                 self.done.push(Done { user: self.user_of(device), request, position });
                 Some(answer)
@@ -167,7 +172,7 @@ fn run(operations: Vec<Operation>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
 
     /// Everybody is answered what the reference says, and sees it, for every order of things that one can think of.
     #[test]

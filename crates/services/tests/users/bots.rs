@@ -23,7 +23,7 @@ async fn a_bot_is_its_owners_and_acts_by_its_keys_alone() {
     assert_eq!(code_of(bed.user.create_bot(&by(&bob), request)).await, ErrorCode::NameTaken);
     let user = bot.user.clone().unwrap();
     assert!(user.bot && user.display_name == "The Helper");
-    assert_eq!(bed.find(&[], &["helper"]).await, [user.clone()]);
+    assert_eq!(bed.find(&[], &["helper"]).await, std::slice::from_ref(&user));
     assert_eq!(bed.user.list_bots(&by(&alice), wire::ListBots {}).await.unwrap().bots, [bot]);
     assert_eq!(code_of(bed.log_in("helper")).await, ErrorCode::WrongCredentials, "bots have no password");
 

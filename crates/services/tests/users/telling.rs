@@ -1,7 +1,11 @@
 //! That what happens to an account is told in its personal log, whatever is killed.
 
 use api::UserService as _;
-use protocol::wire::{self, content::Kind};
+use protocol::{
+    RawContent, SessionId, UserId,
+    wire::{self, content::Kind},
+};
+use store::{Telling, Users as _};
 
 use crate::bed::{Bed, by, id, nobody, of};
 
@@ -38,4 +42,19 @@ async fn a_session_that_a_replay_ended_is_told() {
     bed.user.refresh(&nobody(), refresh(&first.refresh_token)).await.unwrap();
     bed.user.refresh(&nobody(), refresh(&first.refresh_token)).await.unwrap_err();
     bed.tells(of(&first), &Kind::SessionEnded(wire::SessionEnded { session: first.id })).await;
+}
+
+#[tokio::test]
+async fn what_a_killed_process_had_stored_and_not_told_is_told_at_the_next_start() {
+    let bed = Bed::start().await;
+    let alice = bed.register("alice").await;
+    let ended = Kind::SessionEnded(wire::SessionEnded { session: alice.id });
+    let content = RawContent::from(ended.clone()).as_bytes().clone();
+    let (user, session) = (UserId::new(of(&alice)), SessionId::new(alice.id));
+    // Past the service: as if it had been killed after the commit.
+    let tell = vec![Telling { user, time_ms: 1, content }];
+    assert!(bed.store.end_session(user, session, bed.clock.now_ms(), tell).await.unwrap());
+    let bed = bed.restart().await;
+    bed.tells(of(&alice), &ended).await;
+    assert_eq!(bed.told(of(&alice)).await.len(), 2, "once, after the session's start");
 }

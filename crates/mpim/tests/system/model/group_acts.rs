@@ -68,10 +68,7 @@ impl Run {
                     return Touched::Nothing;
                 }
                 let code = index.get(&codes).clone();
-                let expected = reference.may_make_links(id, by);
-                if expected.is_ok() {
-                    reference.group_mut(id).links.remove(&code);
-                }
+                let expected = reference.revoke_link(id, by, &code);
                 (Request::RevokeGroupLink(wire::RevokeGroupLink { group, code }), expected)
             }
             GroupAct::Invite(user) => (

@@ -142,7 +142,7 @@ pub enum ContactAct {
 }
 
 pub fn operation() -> impl Strategy<Value = Operation> {
-    (0..DEVICES, prop_oneof![6 => messages(), 3 => contacts(), 3 => own(), 2 => system()])
+    (0..DEVICES, prop_oneof![6 => messages(), 4 => groups(), 3 => contacts(), 3 => own(), 2 => system()])
         .prop_map(|(device, what)| Operation { device, what })
 }
 

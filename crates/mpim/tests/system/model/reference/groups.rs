@@ -7,7 +7,7 @@ use client::{
     wire::{self, ErrorCode, JoinPolicy, Role, content::Kind},
 };
 
-use super::{Log, Member, Outcome, Reference};
+use super::{Log, Member, Outcome, Reference, refused};
 
 #[derive(Debug, Clone, Default)]
 pub struct Group {
@@ -55,14 +55,18 @@ impl Reference {
         self.logs[&id].members.get(&user).map(|member| member.role)
     }
 
-    /// Whoever does something to a group has at least this role, and it is not over.
+    /// Whoever does something to a group has at least this role.
     fn acts(&self, id: ConversationId, user: UserId, at_least: Role) -> Outcome {
         let role = self.role(id, user);
         unless(&[
             (role.is_none(), ErrorCode::NotMember),
             (role.is_some_and(|role| role < at_least), ErrorCode::Forbidden),
-            (self.group(id).dissolved, ErrorCode::Dissolved),
         ])
+    }
+
+    /// The same, and the group's log takes entries.
+    fn writes(&self, id: ConversationId, user: UserId, at_least: Role) -> Outcome {
+        both(self.acts(id, user, at_least), unless(&[(self.group(id).dissolved, ErrorCode::Dissolved)]))
     }
 
     /// Whether these have all to be asked first.
@@ -117,14 +121,22 @@ impl Reference {
 
     pub fn invite(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId) -> Outcome {
         let at_least = if self.group(id).admins_invite { Role::Admin } else { Role::Member };
-        let acts = self.acts(id, by, at_least);
-        let is_new = self.role(id, user).is_none();
-        let more = unless(&[
-            (by == user, ErrorCode::Invalid),
-            (is_new && by != user && self.needs_friends(by, &[user]), ErrorCode::FriendsOnly),
-            (is_new && self.group(id).bans.contains(&user), ErrorCode::Banned),
-        ]);
-        both(acts, more)?;
+        both(self.acts(id, by, at_least), unless(&[(by == user, ErrorCode::Invalid)]))?;
+        if self.role(id, user).is_some() {
+            return Ok(());
+        }
+        let dissolved = self.group(id).dissolved;
+        let banned = self.group(id).bans.contains(&user);
+        let needs_friends = self.needs_friends(by, &[user]);
+        if self.brought(by, &[user]).is_empty() {
+            // Nobody is brought in, and nothing tells why.
+            return unless(&[(needs_friends, ErrorCode::FriendsOnly)]);
+        }
+        unless(&[
+            (needs_friends, ErrorCode::FriendsOnly),
+            (banned, ErrorCode::Banned),
+            (dissolved, ErrorCode::Dissolved),
+        ])?;
         self.tell(id, by, entry, Kind::MembersAdded(wire::MembersAdded::default()));
         for user in self.brought(by, &[user]) {
             self.enter(id, user, Role::Member);
@@ -133,14 +145,10 @@ impl Reference {
     }
 
     /// Whether the user waits now.
-    pub fn join(
-        &mut self,
-        id: ConversationId,
-        user: UserId,
-        entry: EntryId,
-        link: Option<&str>,
-        message: &str,
-    ) -> Outcome<bool> {
+    pub fn join(&mut self, id: ConversationId, user: UserId, entry: EntryId, link: Option<&str>, message: &str) -> Outcome<bool> {
+        if link.is_some_and(|code| !self.group(id).links.contains_key(code)) {
+            return refused(ErrorCode::NotFound);
+        }
         if self.role(id, user).is_some() {
             return Ok(false);
         }
@@ -164,18 +172,19 @@ impl Reference {
         Ok(false)
     }
 
-    pub fn answer_join(
-        &mut self,
-        id: ConversationId,
-        by: UserId,
-        entry: EntryId,
-        user: UserId,
-        admit: bool,
-    ) -> Outcome {
+    pub fn answer_join(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, admit: bool) -> Outcome {
         let asked = self.group(id).requests.contains_key(&user);
-        both(self.acts(id, by, Role::Admin), unless(&[(!asked, ErrorCode::Conflict)]))?;
+        let is_member = self.role(id, user).is_some();
+        // To let in whom another let in, or to refuse whom another refused, is no failure.
+        both(self.acts(id, by, Role::Admin), unless(&[(if admit { !asked && !is_member } else { is_member }, ErrorCode::Conflict)]))?;
+        if admit && !is_member {
+            unless(&[
+                (self.group(id).dissolved, ErrorCode::Dissolved),
+                (self.group(id).bans.contains(&user), ErrorCode::Banned),
+            ])?;
+        }
         self.group_mut(id).requests.remove(&user);
-        if admit {
+        if admit && !is_member {
             self.tell(id, by, entry, Kind::MembersAdded(wire::MembersAdded::default()));
             self.enter(id, user, Role::Member);
         }
@@ -203,10 +212,14 @@ impl Reference {
     }
 
     pub fn remove(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, ban: bool) -> Outcome {
-        both(
-            self.acts(id, by, Role::Admin),
-            unless(&[(by == user, ErrorCode::Invalid), (!self.is_above(id, by, user), ErrorCode::Forbidden)]),
-        )?;
+        both(self.acts(id, by, Role::Admin), unless(&[
+            (by == user, ErrorCode::Invalid),
+            (!self.is_above(id, by, user), ErrorCode::Forbidden),
+        ]))?;
+        if !ban && self.role(id, user).is_none() {
+            return Ok(());
+        }
+        self.writes(id, by, Role::Admin)?;
         self.tell(id, by, entry, Kind::MembersRemoved(wire::MembersRemoved::default()));
         self.exit(id, user);
         if ban {
@@ -216,27 +229,31 @@ impl Reference {
     }
 
     pub fn lift(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId) -> Outcome {
-        self.acts(id, by, Role::Admin)?;
+        both(self.writes(id, by, Role::Admin), unless(&[(by == user, ErrorCode::Invalid)]))?;
         self.tell(id, by, entry, Kind::BansLifted(wire::BansLifted::default()));
         self.group_mut(id).bans.remove(&user);
         Ok(())
     }
 
     pub fn set_role(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, role: Role) -> Outcome {
-        both(
-            self.acts(id, by, Role::Owner),
-            unless(&[(by == user, ErrorCode::Invalid), (self.role(id, user).is_none(), ErrorCode::NotFound)]),
-        )?;
+        both(self.acts(id, by, Role::Owner), unless(&[
+            (by == user, ErrorCode::Invalid),
+            (self.role(id, user).is_none(), ErrorCode::NotFound),
+        ]))?;
+        if self.role(id, user) == Some(role) {
+            return Ok(());
+        }
+        self.writes(id, by, Role::Owner)?;
         self.tell(id, by, entry, Kind::RoleChanged(wire::RoleChanged::default()));
         self.log(id).members.get_mut(&user).unwrap().role = role;
         Ok(())
     }
 
     pub fn transfer(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId) -> Outcome {
-        both(
-            self.acts(id, by, Role::Owner),
-            unless(&[(by == user, ErrorCode::Invalid), (self.role(id, user).is_none(), ErrorCode::NotFound)]),
-        )?;
+        both(self.writes(id, by, Role::Owner), unless(&[
+            (by == user, ErrorCode::Invalid),
+            (self.role(id, user).is_none(), ErrorCode::NotFound),
+        ]))?;
         self.tell(id, by, entry, Kind::OwnerChanged(wire::OwnerChanged::default()));
         let log = self.log(id);
         log.members.get_mut(&by).unwrap().role = Role::Admin;
@@ -245,21 +262,20 @@ impl Reference {
     }
 
     pub fn mute(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, muted: bool) -> Outcome {
-        both(
-            self.acts(id, by, Role::Admin),
-            unless(&[
-                (by == user, ErrorCode::Invalid),
-                (self.role(id, user).is_none(), ErrorCode::NotFound),
-                (!self.is_above(id, by, user), ErrorCode::Forbidden),
-            ]),
-        )?;
+        both(self.writes(id, by, Role::Admin), unless(&[
+            (by == user, ErrorCode::Invalid),
+            (!self.is_above(id, by, user), ErrorCode::Forbidden),
+        ]))?;
         self.tell(id, by, entry, Kind::MembersMuted(wire::MembersMuted::default()));
-        self.log(id).members.get_mut(&user).unwrap().muted = muted;
+        // Whoever is no member is told of, and nothing more.
+        if let Some(member) = self.log(id).members.get_mut(&user) {
+            member.muted = muted;
+        }
         Ok(())
     }
 
     pub fn update(&mut self, id: ConversationId, by: UserId, entry: EntryId, change: wire::GroupChanged) -> Outcome {
-        self.acts(id, by, Role::Admin)?;
+        self.writes(id, by, Role::Admin)?;
         let policy = change.join_policy.map(|_| change.join_policy());
         self.tell(id, by, entry, Kind::GroupChanged(change.clone()));
         let group = self.group_mut(id);
@@ -272,14 +288,14 @@ impl Reference {
     }
 
     pub fn set_nickname(&mut self, id: ConversationId, by: UserId, entry: EntryId, nickname: &str) -> Outcome {
-        self.acts(id, by, Role::Member)?;
+        self.writes(id, by, Role::Member)?;
         self.tell(id, by, entry, Kind::NicknameChanged(wire::NicknameChanged::default()));
         self.log(id).members.get_mut(&by).unwrap().nickname = nickname.into();
         Ok(())
     }
 
     pub fn dissolve(&mut self, id: ConversationId, by: UserId, entry: EntryId) -> Outcome {
-        self.acts(id, by, Role::Owner)?;
+        self.writes(id, by, Role::Owner)?;
         self.tell(id, by, entry, Kind::GroupDissolved(wire::GroupDissolved {}));
         self.group_mut(id).dissolved = true;
         Ok(())
@@ -287,7 +303,13 @@ impl Reference {
 
     /// Links are for owner and admins.
     pub fn may_make_links(&self, id: ConversationId, by: UserId) -> Outcome {
-        self.acts(id, by, Role::Admin)
+        self.writes(id, by, Role::Admin)
+    }
+
+    pub fn revoke_link(&mut self, id: ConversationId, by: UserId, code: &str) -> Outcome {
+        self.acts(id, by, Role::Admin)?;
+        self.group_mut(id).links.remove(code);
+        Ok(())
     }
 }
 
