@@ -10,8 +10,6 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use client::wire::{ClientFrame, client_frame::Body as Request};
 use futures_util::{StreamExt as _, stream};
-use prost::Message as _;
-use prost_types::FileDescriptorSet;
 
 use self::scene::{Actor, Cell, Scene};
 
@@ -53,7 +51,7 @@ async fn every_request_of_the_protocol_is_asked() {
     let scene = Scene::start().await;
     let samples = row::samples(&Cell::new(&scene, Actor::Member).await);
     let asked: BTreeSet<String> = samples.iter().map(name).collect();
-    let all: BTreeSet<String> = request_names().iter().map(|name| camel_case(name)).collect();
+    let all: BTreeSet<String> = protocol::request_names().map(camel_case).collect();
     assert_eq!(asked, all);
     scene.stop().await;
 }
@@ -62,15 +60,6 @@ async fn every_request_of_the_protocol_is_asked() {
 fn name(request: &Request) -> String {
     let frame = serde_json::to_value(ClientFrame { request: 0, body: Some(request.clone()) }).unwrap();
     frame.as_object().unwrap().keys().next().unwrap().clone()
-}
-
-/// The names of all requests, from the protocol's own description.
-fn request_names() -> Vec<String> {
-    let files = FileDescriptorSet::decode(protocol::DESCRIPTORS).unwrap();
-    let mut messages = files.file.into_iter().flat_map(|file| file.message_type);
-    let frame = messages.find(|message| message.name() == "ClientFrame").expect("the protocol has frames");
-    let requests = frame.field.into_iter().filter(|field| field.oneof_index.is_some());
-    requests.map(|field| field.name().to_owned()).collect()
 }
 
 fn camel_case(name: &str) -> String {

@@ -6,6 +6,8 @@
 mod authorisation;
 mod bad_input;
 mod catch_up;
+mod chat;
+mod commands;
 mod device;
 mod disk;
 mod examples;

@@ -23,14 +23,14 @@ use crate::{
 };
 
 /// A person's terminal: a profile, and the commands run with it.
-struct Terminal {
+pub struct Terminal {
     name: &'static str,
-    profile: PathBuf,
+    pub profile: PathBuf,
     url: String,
 }
 
 impl Terminal {
-    async fn register(process: &Process, dir: &std::path::Path, name: &'static str) -> Self {
+    pub async fn register(process: &Process, dir: &std::path::Path, name: &'static str) -> Self {
         let terminal = Self { name, profile: dir.join(name), url: process.url() };
         let registered = terminal.run(&["register", name, "--password-stdin"], "correct horse\n").await;
         registered.expect("registers");
@@ -45,7 +45,7 @@ impl Terminal {
     }
 
     /// Runs a command: the JSON lines it prints, or the one line that says what is wrong.
-    async fn run(&self, words: &[&str], input: &str) -> Result<Vec<Value>, String> {
+    pub async fn run(&self, words: &[&str], input: &str) -> Result<Vec<Value>, String> {
         let mut child = self.command(words).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
         let output = timeout(PATIENCE, child.wait_with_output()).await.expect("ends in time").unwrap();
@@ -57,7 +57,7 @@ impl Terminal {
         Ok(String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect())
     }
 
-    async fn json(&self, words: &[&str]) -> Value {
+    pub async fn json(&self, words: &[&str]) -> Value {
         let mut lines = self.run(words, "").await.unwrap_or_else(|error| panic!("{} {words:?}: {error}", self.name));
         assert_eq!(lines.len(), 1, "{words:?}");
         lines.remove(0)

@@ -123,10 +123,13 @@ impl Shell {
     }
 
     async fn run(&mut self) -> anyhow::Result<()> {
-        let (width, height) = self.screen.size()?;
-        self.take(Input::Resize(width, height));
         self.take(Input::Tick(now_ms()));
         loop {
+            // News of the size can get lost when sizes change in quick succession; the size itself cannot.
+            let (width, height) = self.screen.size()?;
+            if (width, height) != (self.app.width, self.app.height) {
+                self.take(Input::Resize(width, height));
+            }
             self.screen.draw(&self.app)?;
             // Whatever else has come meanwhile needs no screen of its own.
             let mut next = self.next().await;
@@ -215,7 +218,7 @@ impl Shell {
         let client = self.client.clone();
         self.requests.spawn(async move {
             let answer = client.request(request).await;
-            Input::Answer(then, answer.map_err(|error| format!("{:#}", anyhow::Error::new(error))))
+            Input::Answer(then, answer.map(Box::new).map_err(|error| format!("{:#}", anyhow::Error::new(error))))
         });
         None
     }

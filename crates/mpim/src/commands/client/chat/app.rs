@@ -41,7 +41,7 @@ pub(super) enum Input {
     /// Time goes on: milliseconds since 1970.
     Tick(i64),
     Client(client::Event),
-    Answer(Then, Result<Answer, String>),
+    Answer(Then, Result<Box<Answer>, String>),
     /// What became of a message.
     Sent(ConversationId, EntryId, Result<wire::Sent, SendError>),
 }
@@ -66,6 +66,8 @@ pub(super) enum Then {
     Regroup(GroupId),
     Older(ConversationId),
     Users,
+    /// The user who was found is to be brought into a group.
+    Invite(GroupId),
     Contacts {
         as_of: u64,
         after: u64,
@@ -196,7 +198,7 @@ impl App {
             Input::Resize(width, height) => (self.width, self.height) = (width, height),
             Input::Tick(now_ms) => self.on_tick(now_ms),
             Input::Client(event) => self.on_event(event),
-            Input::Answer(then, answer) => self.on_answer(then, answer),
+            Input::Answer(then, answer) => self.on_answer(then, answer.map(|answer| *answer)),
             Input::Sent(conversation, id, result) => self.on_sent(conversation, id, result),
         }
         self.load_what_is_seen();

@@ -40,9 +40,7 @@ impl Language {
 /// Something the screen says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
-    Chats,
     NoChats,
-    NoChatOpen,
     NoMessages,
     Connected,
     Connecting,
@@ -91,7 +89,6 @@ pub(super) enum Word {
     AskedByYou,
     Blocked,
     AsksToJoin,
-    Banned,
     Link,
     Everyone,
     Encrypted,
@@ -113,9 +110,7 @@ pub(super) enum Word {
 
 fn both(word: Word) -> (&'static str, &'static str) {
     match word {
-        Word::Chats => ("Chats", "会话"),
         Word::NoChats => ("No chats yet. Ctrl-N begins one.", "还没有会话。按 Ctrl-N 开始。"),
-        Word::NoChatOpen => ("Choose a chat, or Ctrl-N for a new one.", "请选择会话，或按 Ctrl-N 新建。"),
         Word::NoMessages => ("Nothing was said yet.", "还没有消息。"),
         Word::Connected => ("connected", "已连接"),
         Word::Connecting => ("connecting…", "连接中…"),
@@ -164,7 +159,6 @@ fn both(word: Word) -> (&'static str, &'static str) {
         Word::AskedByYou => ("asked by you", "已发送请求"),
         Word::Blocked => ("blocked", "已拉黑"),
         Word::AsksToJoin => ("asks to join", "申请入群"),
-        Word::Banned => ("banned", "已封禁"),
         Word::Link => ("link", "邀请链接"),
         Word::Everyone => ("everyone", "所有人"),
         Word::Encrypted => ("encrypted message", "加密消息"),

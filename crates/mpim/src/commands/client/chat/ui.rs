@@ -208,7 +208,10 @@ fn draw_status(frame: &mut Frame<'_>, app: &App, area: Rect) {
         (None, _) => app.say(Word::HintHelp).to_owned(),
     };
     let columns = usize::from(area.width);
-    let right = fit(&right, columns.saturating_sub(used + 2));
+    let room = columns.saturating_sub(used + 2);
+    // A hint that is cut says nothing.
+    let is_hint = app.notice.is_none() && !matches!(app.connection, Connection::Stopped(_));
+    let right = if is_hint && width(&right) > room { String::new() } else { fit(&right, room) };
     let gap = columns.saturating_sub(used + width(&right));
     let style = if app.notice.is_some() { theme.bold() } else { theme.dim() };
     left.push(Span::raw(" ".repeat(gap)));

@@ -1,6 +1,6 @@
 //! What is done with messages, and with chats in their list.
 
-use client::{ConversationId, EntryId, GroupId, UserId, wire};
+use client::{ConversationId, EntryId, UserId, wire};
 use wire::{client_frame::Body as Request, content::Kind};
 
 use super::{App, Effect, Focus, Overlay, Pick, PickKind, Then, overlay::QuestionKind};
@@ -224,9 +224,5 @@ impl App {
         }
         self.request(Request::SetConversation(wire::SetConversation { id, conversation, settings }), Then::Say);
         true
-    }
-
-    pub(super) fn group_of_open(&self) -> Option<GroupId> {
-        self.opened().filter(|chat| chat.is_group()).map(|chat| GroupId::new(chat.id.get()))
     }
 }

@@ -20,6 +20,13 @@ impl App {
             }
             (Then::Older(id), Answer::History(page)) => self.on_older(id, &page),
             (Then::Users, Answer::Users(users)) => users.users.iter().for_each(|user| self.learn_user(user)),
+            (Then::Invite(group), Answer::Users(users)) => match users.users.first() {
+                Some(user) => {
+                    self.learn_user(user);
+                    self.invite(group, user.id);
+                }
+                None => self.note(self.say(Word::NothingFound)),
+            },
             (Then::Contacts { as_of, .. }, Answer::Contacts(answer)) => {
                 for user in answer.contacts.iter().filter_map(|contact| contact.user.as_ref()) {
                     self.learn_user(user);

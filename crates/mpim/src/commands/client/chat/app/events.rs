@@ -20,6 +20,8 @@ impl App {
                 self.caught_up = false;
                 self.watched.clear();
                 self.away = false;
+                // What was refused before may be had now.
+                self.chats.values_mut().for_each(|chat| chat.complete = false);
                 self.ask_for_contacts(0);
             }
             Event::CaughtUp => {

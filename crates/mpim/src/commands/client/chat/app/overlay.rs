@@ -160,7 +160,7 @@ impl App {
                 let request = wire::CreateGroup { id, title: text.into(), members: Vec::new(), join_policy };
                 self.request(Request::CreateGroup(request), Then::Open);
             }
-            PromptKind::Invite(group) => self.invite(group, text),
+            PromptKind::Invite(group) => self.invite_named(group, text),
             PromptKind::Nickname(group) => {
                 let request = wire::SetNickname { id, group: group.get(), nickname: text.into() };
                 self.request(Request::SetNickname(request), Then::Regroup(group));

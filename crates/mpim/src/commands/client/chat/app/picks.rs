@@ -96,7 +96,7 @@ impl App {
     }
 
     fn found_row(&self, entry: &wire::Entry) -> String {
-        let text = entry.content.as_ref().and_then(|content| content.text()).unwrap_or_default();
+        let text = entry.content.as_ref().and_then(client::RawContent::text).unwrap_or_default();
         let name = self.opened().map_or_else(String::new, |chat| self.name_in(chat, UserId::new(entry.sender)));
         let time: String = (self.local_time)(entry.time_ms).chars().take(16).collect();
         format!("{time} {name}: {text}")
@@ -330,27 +330,22 @@ impl App {
         self.request(request, Then::Regroup(group));
     }
 
-    /// Brings in the user of a name that is known here; others are found first.
-    pub(super) fn invite(&mut self, group: GroupId, name: &str) {
+    /// Brings in the user of a name, as one is called here or as the server knows one.
+    pub(super) fn invite_named(&mut self, group: GroupId, name: &str) {
         let known = self.users.values().find(|user| user.name == name || self.name_of(UserId::new(user.id)) == name);
         match known.map(|user| user.id) {
-            Some(user) => {
-                let request = wire::Invite { id: once().to_string(), group: group.get(), users: vec![user] };
-                self.request(Request::Invite(request), Then::Regroup(group));
-            }
+            Some(user) => self.invite(group, user),
             None if name.is_empty() => {}
             None => {
-                // Once it is known who that is, the same prompt brings them in.
                 let request = wire::FindUsers { ids: Vec::new(), names: vec![name.into()] };
-                self.request(Request::FindUsers(request), Then::Users);
-                let under = match self.overlay.take() {
-                    Some(Overlay::Pick(pick)) => Some(pick),
-                    _ => None,
-                };
-                self.prompt(PromptKind::Invite(group), name, under);
-                self.note(self.say(Word::HintPrompt));
+                self.request(Request::FindUsers(request), Then::Invite(group));
             }
         }
+    }
+
+    pub(super) fn invite(&mut self, group: GroupId, user: u64) {
+        let request = wire::Invite { id: once().to_string(), group: group.get(), users: vec![user] };
+        self.request(Request::Invite(request), Then::Regroup(group));
     }
 
     /// Asks anew what the list of a group shows.

@@ -1,0 +1,133 @@
+//! What screens look like.
+
+use super::*;
+use crate::commands::client::chat::app::Connection;
+
+#[test]
+fn the_list_tells_what_is_unread_and_who_is_there() {
+    let bed = Bed::talking(Language::En, 60, 14);
+    assert_snapshot("chats", &bed.screen());
+}
+
+#[test]
+fn a_chat_shows_what_was_said_and_whether_it_was_read() {
+    let mut bed = Bed::talking(Language::En, 80, 20);
+    bed.direct(4, BOB, Kind::Reaction(wire::Reaction { position: 1, reaction: "👍".into(), removed: false }).into());
+    let content = Some(Box::new(text("see you at noon")));
+    bed.direct(5, ME, Kind::Edit(wire::Edit { position: 3, content }).into());
+    let kind = Some(Kind::Text(wire::Text { body: "好的\nsecond line".into() }));
+    bed.direct(6, BOB, wire::Content { kind, reply_to: 3, ..wire::Content::default() }.into());
+    bed.direct(7, BOB, text("oops"));
+    bed.direct(8, BOB, Kind::Recall(wire::Recall { position: 7 }).into());
+    bed.event(Event::Typing { conversation: DIRECT, user: UserId::new(BOB) });
+    bed.open(DIRECT);
+    bed.write("正在写 something");
+    assert_snapshot("chat", &bed.screen());
+}
+
+#[test]
+fn a_group_in_chinese_tells_what_happened() {
+    let mut bed = Bed::talking(Language::Zh, 80, 18);
+    bed.group(4, ME, Kind::RoleChanged(wire::RoleChanged { member: BOB, role: wire::Role::Admin.into() }).into());
+    bed.group(5, BOB, Kind::Pin(wire::Pin { position: 2, removed: false }).into());
+    bed.open(GROUP);
+    assert_snapshot("group_zh", &bed.screen());
+}
+
+#[test]
+fn a_narrow_screen_shows_one_pane_at_a_time() {
+    let mut bed = Bed::talking(Language::En, 24, 10);
+    assert_snapshot("narrow_chats", &bed.screen());
+    bed.open(DIRECT);
+    assert_snapshot("narrow_chat", &bed.screen());
+}
+
+#[test]
+fn the_smallest_screen_can_be_used() {
+    let mut bed = Bed::talking(Language::Zh, 20, 5);
+    bed.open(DIRECT);
+    bed.write("天气");
+    assert_snapshot("smallest", &bed.screen());
+    bed.control('f');
+    bed.screen();
+    bed.key(KeyCode::Esc);
+    bed.key(KeyCode::F(1));
+    bed.screen();
+}
+
+#[test]
+fn the_help_tells_all_keys() {
+    let mut bed = Bed::talking(Language::En, 80, 50);
+    bed.key(KeyCode::F(1));
+    assert_snapshot("help", &bed.screen());
+    let mut bed = Bed::talking(Language::Zh, 60, 20);
+    bed.key(KeyCode::Char('?'));
+    bed.key(KeyCode::PageDown);
+    assert_snapshot("help_zh", &bed.screen());
+}
+
+#[test]
+fn friends_and_their_requests_are_listed() {
+    let mut bed = Bed::talking(Language::En, 76, 16);
+    bed.personal(1, Kind::FriendAdded(wire::FriendAdded { user: BOB }));
+    let asked = wire::FriendRequested { user: CAROL, message: "我是小明".into(), received: true };
+    bed.personal(2, Kind::FriendRequested(asked));
+    bed.control('f');
+    assert_snapshot("friends", &bed.screen());
+}
+
+#[test]
+fn the_state_of_the_connection_is_told() {
+    let mut bed = Bed::talking(Language::En, 60, 6);
+    let error = client::Error::Closed;
+    let retry_in = std::time::Duration::from_millis(2_400);
+    bed.event(Event::Disconnected { error, retry_in });
+    assert!(bed.screen().contains("reconnecting in 3 s"), "{}", bed.screen());
+    bed.app.connection = Connection::Stopped("the session has ended".into());
+    assert!(bed.screen().contains("log in again"), "{}", bed.screen());
+}
+
+/// Every size, every overlay: nothing is drawn beyond the screen, and no character is cut.
+#[test]
+fn no_size_and_no_overlay_breaks_the_screen() {
+    for (width, height) in [(1, 1), (5, 2), (12, 3), (20, 5), (33, 7), (49, 9), (50, 12), (51, 13), (200, 60)] {
+        let mut bed = Bed::talking(Language::Zh, width, height);
+        bed.screen();
+        for conversation in [DIRECT, GROUP] {
+            bed.open(conversation);
+            bed.write(&"宽字".repeat(60));
+            bed.screen();
+            for open in [KeyCode::F(1), KeyCode::F(2), KeyCode::F(3)] {
+                bed.key(open);
+                bed.screen();
+                bed.key(KeyCode::Esc);
+            }
+            bed.control('n');
+            bed.write("小");
+            bed.screen();
+            bed.key(KeyCode::Esc);
+            bed.key(KeyCode::Esc);
+            bed.key(KeyCode::Char('+'));
+            bed.screen();
+            bed.key(KeyCode::Esc);
+            bed.key(KeyCode::Esc);
+        }
+    }
+}
+
+#[test]
+fn colours_work_on_light_and_on_dark_and_can_be_left_out() {
+    let looked_at = |colours| {
+        let mut bed = Bed::talking(Language::En, 80, 24);
+        bed.app.theme = Theme { colours };
+        bed.open(GROUP);
+        bed.key(KeyCode::Esc);
+        bed.control('f');
+        bed.buffer()
+    };
+    // Legible on white as on black, and none is the only sign of anything.
+    let named = [Color::Reset, Color::Cyan, Color::Magenta, Color::Green, Color::Red];
+    assert!(looked_at(true).content.iter().all(|cell| cell.bg == Color::Reset && named.contains(&cell.fg)));
+    assert!(looked_at(true).content.iter().any(|cell| cell.fg != Color::Reset));
+    assert!(looked_at(false).content.iter().all(|cell| cell.bg == Color::Reset && cell.fg == Color::Reset));
+}
