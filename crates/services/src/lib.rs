@@ -7,6 +7,8 @@
 //! - each service is handed only its own part of the store.
 
 mod clock;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod group;
 pub mod message;
 mod noted;

@@ -40,6 +40,13 @@ use self::{
 };
 use crate::{Clock, text};
 
+/// Whether a user may send this content.
+#[cfg(fuzzing)]
+pub(crate) fn accepts(content: &protocol::RawContent) -> bool {
+    let since = content::Since::of(&Config::default(), 0);
+    content::parse(Some(content), since).is_ok()
+}
+
 /// What may be set of the message service.
 #[derive(Debug, Clone)]
 pub struct Config {
