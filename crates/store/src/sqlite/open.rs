@@ -185,6 +185,8 @@ fn prepare_writer(connection: &Connection, config: &SqliteConfig) -> rusqlite::R
     // Not within commits; see `checkpoint`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "cache_size", -65_536)?;
+    // What is erased is to be gone, and not lie about in the free space of pages.
+    connection.pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))?;
     // A log that grew beyond its measure gives the disk back when it begins anew.
     let bytes_max = 2 * 4_096 * i64::from(config.checkpoint_pages);
     connection.pragma_update_and_check(None, "journal_size_limit", bytes_max, |_| Ok(()))

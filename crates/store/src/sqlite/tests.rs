@@ -4,15 +4,15 @@ use std::{fs, path::Path, sync::mpsc as blocking, time::Duration};
 
 use protocol::{
     ConversationId, EntryId, RawContent, SessionId, UserId,
-    wire::{Role, Text, content},
+    wire::{Recall, Role, Text, content},
 };
 use tempfile::TempDir;
 use tokio::task::{JoinHandle, JoinSet, yield_now};
 
 use super::*;
 use crate::{
-    Act, Appended, ContactAct, ContactEvent, Headed, LastSeen, Membership, Messages, NewAccount, NewEntry, NewSession,
-    PageRequest, ReadMark, Refused, Revision, Users,
+    Act, Appended, Change, ChangeKind, ContactAct, ContactEvent, Headed, LastSeen, Membership, Messages, NewAccount,
+    NewEntry, NewSession, PageRequest, ReadMark, Refused, Revision, Users,
 };
 
 const ALICE: UserId = UserId::new(1);
@@ -79,6 +79,32 @@ async fn texts(store: &SqliteStore) -> Vec<String> {
 
 fn wal_bytes(dir: &Path) -> u64 {
     fs::metadata(dir.join("mpim.db-wal")).map_or(0, |metadata| metadata.len())
+}
+
+/// Neither a short text, whose bytes stay in a page, nor one that fills pages of its own.
+#[tokio::test]
+async fn what_was_recalled_is_not_in_the_files_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = alice_and_bob(SqliteConfig::new(dir.path())).await;
+    let secrets = ["wish I had not said it".to_owned(), "nor this, ever. ".repeat(2_000)];
+    for secret in &secrets {
+        let said = append(&store, message(ALICE, secret)).await.unwrap();
+        let content = content::Kind::Recall(Recall { position: said.position });
+        let recall = NewEntry {
+            content: RawContent::from(content).as_bytes().clone(),
+            act: Act::Change(Change { target: said.position, kind: ChangeKind::Recall { not_before_ms: 0 } }),
+            ..message(ALICE, "")
+        };
+        append(&store, recall).await.unwrap();
+    }
+    append(&store, message(ALICE, "what stays")).await.unwrap();
+    store.close().await;
+    let file = fs::read(dir.path().join("mpim.db")).unwrap();
+    let holds = |text: &str| file.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("what stays"));
+    for secret in &secrets {
+        assert!(!holds(&secret[..16]), "{}", &secret[..16]);
+    }
 }
 
 /// Keeps the writer busy until the returned sender is dropped.
