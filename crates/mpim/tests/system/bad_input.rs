@@ -26,7 +26,8 @@ const MEMORY_KIB_MAX: u64 = 250 * 1024;
 
 /// A server that loses patience soon.
 async fn start(dir: &Path) -> Process {
-    let soon = ["HANDSHAKE_TIMEOUT=1", "WRITE_TIMEOUT=1", "HTTP_CONNECTION_MAX=2"].map(|set| format!("MPIM_GATEWAY_{set}"));
+    let soon =
+        ["HANDSHAKE_TIMEOUT=1", "WRITE_TIMEOUT=1", "HTTP_CONNECTION_MAX=2"].map(|set| format!("MPIM_GATEWAY_{set}"));
     let wrapper: Vec<&str> = ["env"].into_iter().chain(soon.iter().map(String::as_str)).collect();
     Process::start_in(dir, &wrapper).await
 }
@@ -227,7 +228,8 @@ async fn a_silent_crowd_is_closed_in_time_and_costs_little() {
     let resident = resident_kib(&process);
     assert!(resident < MEMORY_KIB_MAX, "{resident} KiB");
     // Who has begun to speak the protocol has longer than the others; see the gateway's own tests, in whose time it can pass.
-    let (speaking, others): (Vec<_>, Vec<_>) = crowd.into_iter().enumerate().partition(|(number, _)| matches!(number % 4, 1 | 2));
+    let (speaking, others): (Vec<_>, Vec<_>) =
+        crowd.into_iter().enumerate().partition(|(number, _)| matches!(number % 4, 1 | 2));
     let ended = others.into_iter().map(|(_, mut stream)| async move {
         // An error is as good: what nobody read resets the connection.
         let _ = stream.read_to_end(&mut Vec::new()).await;
@@ -255,7 +257,10 @@ async fn slow_writers_and_slow_readers_are_in_nobodys_way() {
     let slow_writers = (0..32).map(|_| async {
         let mut client = WireClient::connected(process.port(), Transport::Tcp, scene.token()).await;
         client.write_slowly(9, Request::Ping(wire::Ping {})).await;
-        assert!(matches!(client.next().await.unwrap().body, Some(Answer::Pong(_))), "byte by byte is slow, and no fault");
+        assert!(
+            matches!(client.next().await.unwrap().body, Some(Answer::Pong(_))),
+            "byte by byte is slow, and no fault"
+        );
     });
     join_all(slow_writers).await;
     scene.fill(&process).await;

@@ -159,7 +159,8 @@ impl Crowd {
     async fn have(&self, end: u64) {
         let members = &self.devices[..ONLINE];
         let what = format!("{end} entries");
-        join_all(members.iter().map(|device| device.until_folded(&what, |folded| folded.last(self.group) >= end))).await;
+        join_all(members.iter().map(|device| device.until_folded(&what, |folded| folded.last(self.group) >= end)))
+            .await;
     }
 }
 
@@ -175,7 +176,8 @@ async fn what_one_of_a_hundred_thousand_members_does_costs_what_it_costs_with_fe
     let queue = Arc::new(CountingQueue::new());
     let parts = Parts { queue: queue.clone(), clock: Clock::system() };
     let mut group = None;
-    let system = system.restart_with(parts, async |dir: &Path| group = Some(make_group(dir, &users[..ONLINE]).await)).await;
+    let system =
+        system.restart_with(parts, async |dir: &Path| group = Some(make_group(dir, &users[..ONLINE]).await)).await;
     let group = group.unwrap();
     let server = system.tcp_server();
     let go_online = |device: &Device| device.go_online_with(Options::new(server.clone(), device.profile.clone()));
@@ -248,7 +250,11 @@ impl Crowd {
         }
         assert!(pages > 3 && listed < 6 * limits::MEMBERS_PAGE_MAX as usize, "{pages} pages, {listed} members");
         assert_eq!(client.group(group).await.unwrap().members, MEMBERS);
-        assert_eq!(client.admins(group, 0).await.unwrap().members.len(), 1, "admins are found without a look at the others");
+        assert_eq!(
+            client.admins(group, 0).await.unwrap().members.len(),
+            1,
+            "admins are found without a look at the others"
+        );
     }
 
     /// Typing and receipts, as docs/protocol-chat.md says of large groups.

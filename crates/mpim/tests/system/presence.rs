@@ -222,7 +222,9 @@ async fn who_watches_hears_of_a_changed_profile_and_who_writes_is_heard_by_the_o
     let Scene { ann, ann_too, bob, eve, .. } = &scene;
     rename(ann, "Ann of Avonlea").await;
     for friend in [bob, eve] {
-        friend.until("the name", |told| matches!(told, Told::User(user) if user.display_name == "Ann of Avonlea")).await;
+        friend
+            .until("the name", |told| matches!(told, Told::User(user) if user.display_name == "Ann of Avonlea"))
+            .await;
     }
     let conversation = ann.direct_with(bob).await;
     bob.client.typing(conversation).await.unwrap();

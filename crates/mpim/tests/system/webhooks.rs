@@ -181,7 +181,7 @@ async fn dead_letters_are_listed_and_redelivered_and_a_deleted_webhook_is_silent
     owner.until_letters(webhook.id, 0).await;
 
     let request = wire::DeleteWebhook { webhook: webhook.id };
-    owner.client.request(Request::DeleteWebhook(request.clone())).await.unwrap();
+    owner.client.request(Request::DeleteWebhook(request)).await.unwrap();
     let again = owner.client.request(Request::DeleteWebhook(request)).await;
     assert!(matches!(again, Err(Error::Refused(_))), "{again:?}");
     let mut second = Receiver::start().await;

@@ -77,7 +77,8 @@ impl Scene {
             kind(Kind::Opaque(wire::Opaque { r#type: "mls".into(), payload: vec![7; payload].into(), keys }))
         };
         let mentions = wire::Mentions { users: (1..=limits::MENTIONS_MAX as u64 + 1).collect(), everyone: false };
-        let reaction = |reaction: String| kind(Kind::Reaction(wire::Reaction { position: 1, reaction, removed: false }));
+        let reaction =
+            |reaction: String| kind(Kind::Reaction(wire::Reaction { position: 1, reaction, removed: false }));
         let card = |title: String, avatar: String| {
             kind(Kind::Card(wire::Card { of: Some(wire::card::Of::User(self.user.get())), title, avatar }))
         };
@@ -90,7 +91,10 @@ impl Scene {
             self.send("a link to nothing", kind(Kind::Link(wire::Link::default()))),
             self.send("a long link", kind(Kind::Link(wire::Link { url: long_url.clone(), ..Default::default() }))),
             self.send("a long image", link(wire::Link { image: long_url, ..Default::default() })),
-            self.send("a long link title", link(wire::Link { title: over(limits::LINK_TITLE_CHARS_MAX), ..Default::default() })),
+            self.send(
+                "a long link title",
+                link(wire::Link { title: over(limits::LINK_TITLE_CHARS_MAX), ..Default::default() }),
+            ),
             self.send(
                 "a long link description",
                 link(wire::Link { description: over(limits::LINK_DESCRIPTION_CHARS_MAX), ..Default::default() }),
@@ -142,7 +146,10 @@ impl Scene {
             ("many entries of each", sync(0, limits::SYNC_ENTRIES_MAX + 1, "")),
             ("a cursor from elsewhere", sync(0, 0, "99999999999999999999")),
             ("many marks", Request::Deliver(wire::Deliver { marks })),
-            ("many changes", Request::ListChanges(wire::ListChanges { conversation, positions: changes, ..Default::default() })),
+            (
+                "many changes",
+                Request::ListChanges(wire::ListChanges { conversation, positions: changes, ..Default::default() }),
+            ),
             ("an empty search", search(String::new(), 0)),
             ("a long search", search(over(limits::SEARCH_CHARS_MAX), 0)),
             ("many found", search("x".into(), limits::SEARCH_PAGE_MAX + 1)),
@@ -175,12 +182,33 @@ impl Scene {
             ("no id", Request::SetNickname(wire::SetNickname { id: String::new(), group, nickname: "n".into() })),
             ("many members in a page", Request::ListMembers(members)),
             ("no change", update(changed())),
-            ("a long description", update(wire::GroupChanged { description: Some(over(limits::GROUP_DESCRIPTION_CHARS_MAX)), ..changed() })),
-            ("a long announcement", update(wire::GroupChanged { announcement: Some(over(limits::GROUP_ANNOUNCEMENT_CHARS_MAX)), ..changed() })),
-            ("a long picture", update(wire::GroupChanged { avatar: Some(format!("https:{}", over(limits::GROUP_AVATAR_BYTES_MAX))), ..changed() })),
+            (
+                "a long description",
+                update(wire::GroupChanged {
+                    description: Some(over(limits::GROUP_DESCRIPTION_CHARS_MAX)),
+                    ..changed()
+                }),
+            ),
+            (
+                "a long announcement",
+                update(wire::GroupChanged {
+                    announcement: Some(over(limits::GROUP_ANNOUNCEMENT_CHARS_MAX)),
+                    ..changed()
+                }),
+            ),
+            (
+                "a long picture",
+                update(wire::GroupChanged {
+                    avatar: Some(format!("https:{}", over(limits::GROUP_AVATAR_BYTES_MAX))),
+                    ..changed()
+                }),
+            ),
             ("a long nickname", nickname(over(limits::NICKNAME_CHARS_MAX))),
             ("a nickname with NUL", nickname("a\0b".into())),
-            ("muted before 1970", Request::MuteMembers(wire::MuteMembers { id: id(), group, users: vec![1], until_ms: -1 })),
+            (
+                "muted before 1970",
+                Request::MuteMembers(wire::MuteMembers { id: id(), group, users: vec![1], until_ms: -1 }),
+            ),
         ])
     }
 
@@ -203,7 +231,8 @@ impl Scene {
             ..wire::Report::default()
         };
         let watch = (1..=limits::WATCH_USERS_MAX as u64 + 1).collect();
-        let device = wire::LogIn { name: "witness".into(), password: "password".into(), device: over(limits::DEVICE_CHARS_MAX) };
+        let device =
+            wire::LogIn { name: "witness".into(), password: "password".into(), device: over(limits::DEVICE_CHARS_MAX) };
         named(vec![
             ("no name", register(String::new(), 8)),
             ("a long name", register(over(limits::NAME_CHARS_MAX), 8)),
@@ -211,10 +240,25 @@ impl Scene {
             ("a short password", register("somebody".into(), limits::PASSWORD_BYTES_MIN - 1)),
             ("a long password", register("somebody".into(), limits::PASSWORD_BYTES_MAX + 1)),
             ("a long device", Request::LogIn(device)),
-            ("a long display name", profile(wire::UpdateProfile { display_name: Some(over(limits::DISPLAY_NAME_CHARS_MAX)), ..none() })),
-            ("a long avatar", profile(wire::UpdateProfile { avatar: Some(format!("https:{}", over(limits::AVATAR_BYTES_MAX))), ..none() })),
-            ("a long status line", profile(wire::UpdateProfile { status_line: Some(over(limits::STATUS_LINE_CHARS_MAX)), ..none() })),
-            ("a long language", profile(wire::UpdateProfile { language: Some(over(limits::LANGUAGE_BYTES_MAX)), ..none() })),
+            (
+                "a long display name",
+                profile(wire::UpdateProfile { display_name: Some(over(limits::DISPLAY_NAME_CHARS_MAX)), ..none() }),
+            ),
+            (
+                "a long avatar",
+                profile(wire::UpdateProfile {
+                    avatar: Some(format!("https:{}", over(limits::AVATAR_BYTES_MAX))),
+                    ..none()
+                }),
+            ),
+            (
+                "a long status line",
+                profile(wire::UpdateProfile { status_line: Some(over(limits::STATUS_LINE_CHARS_MAX)), ..none() }),
+            ),
+            (
+                "a long language",
+                profile(wire::UpdateProfile { language: Some(over(limits::LANGUAGE_BYTES_MAX)), ..none() }),
+            ),
             ("a display name with NUL", profile(wire::UpdateProfile { display_name: Some("a\0b".into()), ..none() })),
             ("many users", Request::FindUsers(find)),
             ("an empty search for users", search(String::new(), 0)),
@@ -224,7 +268,10 @@ impl Scene {
             ("a remark with NUL", remark("a\0b".into())),
             ("a long report", Request::Report(report)),
             ("many watched", Request::WatchPresence(wire::WatchPresence { users: watch })),
-            ("friends with oneself", Request::RequestFriend(wire::RequestFriend { id: id(), user, message: String::new() })),
+            (
+                "friends with oneself",
+                Request::RequestFriend(wire::RequestFriend { id: id(), user, message: String::new() }),
+            ),
         ])
     }
 }

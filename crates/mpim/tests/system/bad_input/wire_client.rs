@@ -1,8 +1,6 @@
 //! Clients that send what the test says, on each transport.
 
-use client::wire::{
-    self, ClientFrame, ServerFrame, client_frame::Body as Request, server_frame::Body as Answer,
-};
+use client::wire::{self, ClientFrame, ServerFrame, client_frame::Body as Request, server_frame::Body as Answer};
 use futures_util::{SinkExt as _, StreamExt as _};
 use prost::Message as _;
 use tokio::{

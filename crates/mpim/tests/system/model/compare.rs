@@ -234,7 +234,7 @@ async fn heads(client: &Client) -> HashMap<u64, wire::Head> {
             loop {
                 match pages.next().await {
                     Ok(Some(page)) => {
-                        heads.extend(page.into_iter().map(|head| (head.conversation.as_ref().unwrap().id, head)))
+                        heads.extend(page.into_iter().map(|head| (head.conversation.as_ref().unwrap().id, head)));
                     }
                     Ok(None) => return heads,
                     Err(_) => {

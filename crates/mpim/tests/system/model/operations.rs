@@ -148,7 +148,10 @@ pub fn anything() -> impl Strategy<Value = Vec<Operation>> {
 
 /// What happens to few groups that are there from the beginning, and in them.
 pub fn in_groups() -> impl Strategy<Value = Vec<Operation>> {
-    let create = by(0..DEVICES, (btree_set(0..USERS, 2..USERS), policy()).prop_map(|(members, policy)| What::CreateGroup { members, policy }));
+    let create = by(
+        0..DEVICES,
+        (btree_set(0..USERS, 2..USERS), policy()).prop_map(|(members, policy)| What::CreateGroup { members, policy }),
+    );
     let act = prop_oneof![20 => group_acts(), 3 => messages(), 3 => own(), 2 => system(), 1 => contacts()];
     (create, vec(by(0..DEVICES, act), 1..120)).prop_map(|(create, acts)| [create].into_iter().chain(acts).collect())
 }
@@ -156,7 +159,8 @@ pub fn in_groups() -> impl Strategy<Value = Vec<Operation>> {
 /// What happens between two users.
 pub fn between_two() -> impl Strategy<Value = Vec<Operation>> {
     let act = prop_oneof![6 => messages(), 6 => contacts(), 3 => own(), 2 => system()];
-    vec(by(0..2 * super::DEVICES_PER_USER, act), 1..120).prop_map(|operations| operations.into_iter().map(of_two).collect())
+    vec(by(0..2 * super::DEVICES_PER_USER, act), 1..120)
+        .prop_map(|operations| operations.into_iter().map(of_two).collect())
 }
 
 fn by(devices: std::ops::Range<usize>, what: impl Strategy<Value = What>) -> impl Strategy<Value = Operation> {
