@@ -157,16 +157,20 @@ async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     .expect("in time")
 }
 
-/// The positions of the entries that a subscription hears, until there are `count`.
-async fn heard(subscription: &dyn Subscription, count: usize) -> Vec<u64> {
+/// The positions of the conversation's entries that a subscription hears, until there are `count`. Personal logs tell of
+/// sessions whenever the relay comes to it.
+async fn heard(subscription: &dyn Subscription, conversation: u64, count: usize) -> Vec<u64> {
     let mut positions = Vec::new();
     while positions.len() < count {
         let delivered = tokio::time::timeout(PATIENCE, subscription.receive(100)).await.expect("in time");
         for delivered in delivered {
             let Delivered::Publication(publication) = delivered else { panic!("lost") };
             for delivery in pushes::Batch::decode(publication.payload).unwrap().deliveries {
-                if let Some(pushes::delivery::What::Entry(entry)) = delivery.what {
-                    positions.push(entry.position);
+                match delivery.what {
+                    Some(pushes::delivery::What::Entry(entry)) if entry.conversation == conversation => {
+                        positions.push(entry.position);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -192,7 +196,7 @@ async fn sends_are_stored_and_published_in_the_order_given_and_a_wrong_one_stops
     let positions: Vec<u64> = outcomes.into_iter().filter_map(Result::ok).collect();
     assert_eq!(positions, (1..=50).collect::<Vec<_>>());
     assert_eq!(system.texts(&bob, conversation).await, (1..=50).map(|i| i.to_string()).collect::<Vec<_>>());
-    assert_eq!(heard(subscription.as_ref(), 50).await, (1..=50).collect::<Vec<_>>());
+    assert_eq!(heard(subscription.as_ref(), conversation, 50).await, (1..=50).collect::<Vec<_>>());
 }
 
 #[tokio::test]
