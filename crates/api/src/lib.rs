@@ -6,6 +6,7 @@
 //! answer would; what is stored is stored whole or not at all.
 
 mod call;
+// Generated: documented in the `.proto` files, and not in our style.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/mpim.service.v1.rs"));

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, join, sink};
+use tokio::io::{join, sink};
 
 use crate::{
     frame::Encoding,

@@ -279,9 +279,9 @@ impl<T: Transport> Session<T> {
                     self.answer(request, Err(error));
                 }
             },
-            Finished::Watching { request, presences } => {
-                let users: Vec<_> = presences.presences.iter().map(|of| protocol::UserId::new(of.user)).collect();
-                self.answer(request, Ok(Answer::Presences(presences)));
+            Finished::Watching { request, watched } => {
+                let users: Vec<_> = watched.followed.into_iter().map(protocol::UserId::new).collect();
+                self.answer(request, Ok(Answer::Presences(watched.presences.unwrap_or_default())));
                 // Changes since leave after the answer.
                 self.membership.hub.watch_allowed(&self.membership.connection, &users);
             }

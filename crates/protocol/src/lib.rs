@@ -9,12 +9,14 @@ mod id;
 pub mod limits;
 mod name;
 /// The generated messages of the client protocol, `mpim.client.v1`; `docs/protocol.md` describes their use.
+// Generated: documented in the `.proto` files, and not in our style.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/mpim.client.v1.rs"));
     include!(concat!(env!("OUT_DIR"), "/mpim.client.v1.serde.rs"));
 }
 /// The generated messages that services publish through the message queue, `mpim.queue.v1`.
+// Generated: documented in the `.proto` files, and not in our style.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 pub mod queue {
     include!(concat!(env!("OUT_DIR"), "/mpim.queue.v1.rs"));

@@ -80,8 +80,6 @@ pub const TITLE_CHARS_MAX: usize = 64;
 pub const GROUP_DESCRIPTION_CHARS_MAX: usize = 1_000;
 /// A group's announcement, in characters.
 pub const GROUP_ANNOUNCEMENT_CHARS_MAX: usize = 4_000;
-/// The reference to a group's picture, in bytes.
-pub const GROUP_AVATAR_BYTES_MAX: usize = 512;
 /// A member's name in a group, in characters.
 pub const NICKNAME_CHARS_MAX: usize = 32;
 /// The message of whoever asks to be let into a group, in characters.
@@ -118,7 +116,7 @@ pub const SEARCH_USERS_MAX: u32 = 100;
 pub const SEARCH_USERS_DEFAULT: u32 = 20;
 /// What is shown instead of a user's name, in characters.
 pub const DISPLAY_NAME_CHARS_MAX: usize = 64;
-/// A reference to a picture, in bytes.
+/// A reference to a user's or a group's picture, in bytes.
 pub const AVATAR_BYTES_MAX: usize = 512;
 /// A user's status line, in characters.
 pub const STATUS_LINE_CHARS_MAX: usize = 140;

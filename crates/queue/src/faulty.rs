@@ -77,11 +77,6 @@ impl FaultyQueue {
         self.queue.publish(held).await
     }
 
-    /// Makes faults again after [`Self::heal`].
-    pub fn worsen(&self) {
-        self.healed.store(false, Ordering::Relaxed);
-    }
-
     /// Publications dropped so far.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)

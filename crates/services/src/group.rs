@@ -249,12 +249,7 @@ impl GroupService for Service {
     }
 
     async fn set_nickname(&self, call: &Call, request: wire::SetNickname) -> Result<wire::Done> {
-        let nickname = request.nickname.trim().to_owned();
-        text::at_most_chars("nickname", &nickname, limits::NICKNAME_CHARS_MAX)?;
-        text::no_controls("nickname", &nickname)?;
-        if !nickname.is_empty() {
-            text::not_blank("nickname", &nickname)?;
-        }
+        let nickname = text::line("nickname", &request.nickname, limits::NICKNAME_CHARS_MAX)?;
         let membership = Membership { nickname: Some(nickname.clone()), ..Membership::default() };
         let changed = Kind::NicknameChanged(wire::NicknameChanged { nickname });
         self.tell(call, request.group, request.id, changed, membership).await?;

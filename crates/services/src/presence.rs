@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use api::{Announcement, Arrival, Call, MessageService, PresenceService, SettingsRequest, UserIds};
+use api::{Announcement, Arrival, Call, MessageService, PresenceService, SettingsRequest, Standing, UserIds, Watched};
 use async_trait::async_trait;
 use protocol::{
     Error, GatewayId, Result, UserId, limits,
@@ -115,15 +115,14 @@ impl Service {
         }
     }
 
-    /// Those of these users, whom the caller may not see, who are friends and have not blocked the caller: they are
-    /// invisible, and look like somebody who is not there.
-    async fn hidden_friends(&self, call: &Call, users: Vec<u64>) -> Result<Vec<UserId>> {
+    /// Those of these users, whom the caller may not see, who are friends: they are invisible or have blocked the caller,
+    /// and in both cases look like somebody who is not there, so that nobody can tell the one from the other.
+    async fn hidden_friends(&self, call: &Call, users: Vec<u64>) -> Result<Vec<Standing>> {
         if users.is_empty() {
             return Ok(Vec::new());
         }
         let standings = self.messages.get_standings(call, UserIds { ids: users }).await?.standings;
-        let friends = standings.into_iter().filter(|standing| standing.friend && !standing.blocked);
-        Ok(friends.map(|standing| UserId::new(standing.user)).collect())
+        Ok(standings.into_iter().filter(|standing| standing.friend).collect())
     }
 }
 
@@ -169,7 +168,7 @@ impl PresenceService for Service {
         Ok(wire::Done {})
     }
 
-    async fn watch(&self, call: &Call, request: wire::WatchPresence) -> Result<wire::Presences> {
+    async fn watch(&self, call: &Call, request: wire::WatchPresence) -> Result<Watched> {
         let count = request.users.len();
         if count > limits::WATCH_USERS_MAX {
             return Err(Error::limit("users", count, limits::WATCH_USERS_MAX));
@@ -179,12 +178,16 @@ impl PresenceService for Service {
         let visible: Vec<UserId> = seen.ids.iter().copied().map(UserId::new).collect();
         let others = asked.into_iter().filter(|user| !seen.ids.contains(user)).collect();
         let hidden = self.hidden_friends(call, others).await?;
+        let mut followed = seen.ids;
         let presences = self.queue.presences(&visible).await.map_err(unavailable)?;
         let seen: HashMap<UserId, i64> = self.store.last_seen(visible.clone()).await?.into_iter().collect();
         let visible = visible.iter().zip(presences);
         let visible = visible.map(|(user, presence)| told_as(*user, presence, seen.get(user).copied().unwrap_or(0)));
-        let hidden = hidden.into_iter().map(|user| told_as(user, Presence::Gone, 0));
-        Ok(wire::Presences { presences: visible.chain(hidden).collect() })
+        let gone = hidden.iter().map(|standing| told_as(UserId::new(standing.user), Presence::Gone, 0));
+        let presences = wire::Presences { presences: visible.chain(gone).collect() };
+        // The invisible are heard of when they show themselves.
+        followed.extend(hidden.iter().filter(|standing| !standing.blocked).map(|standing| standing.user));
+        Ok(Watched { presences: Some(presences), followed })
     }
 
     async fn announce(&self, call: &Call, request: Announcement) -> Result<wire::Done> {

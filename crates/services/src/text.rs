@@ -76,13 +76,15 @@ pub(crate) fn line(field: &str, text: &str, chars_max: usize) -> Result<String> 
 }
 
 /// A reference to a picture; may be empty.
-pub(crate) fn avatar(avatar: &str) -> Result<String> {
-    at_most_bytes("avatar", avatar, limits::AVATAR_BYTES_MAX)?;
+pub(crate) fn avatar(field: &str, avatar: &str) -> Result<String> {
+    at_most_bytes(field, avatar, limits::AVATAR_BYTES_MAX)?;
     let allowed = avatar.is_empty() || avatar.starts_with("https:") || avatar.starts_with("mpim:");
     if !allowed || avatar.chars().any(|c| c.is_whitespace() || is_invisible(c)) {
-        return Err(Error::invalid("avatar: allowed are references that begin with https: or mpim:, and none"));
+        return Err(Error::invalid(format!(
+            "{field}: allowed are references that begin with https: or mpim:, and none"
+        )));
     }
-    no_controls("avatar", avatar)?;
+    no_controls(field, avatar)?;
     Ok(avatar.to_owned())
 }
 
@@ -98,7 +100,7 @@ pub(crate) fn language(tag: &str) -> Result<String> {
     }
 }
 
-/// How many are asked for.
+/// How many are asked for; 0: the default.
 pub(crate) fn bounded(field: &str, asked: u32, default: u32, max: u32) -> Result<u32> {
     match asked {
         0 => Ok(default),
@@ -148,11 +150,11 @@ mod tests {
     #[test]
     fn pictures_and_languages_are_referred_to_in_their_forms() {
         for good in ["", "https://example.com/a.png", "mpim:blob/1"] {
-            avatar(good).unwrap();
+            avatar("avatar", good).unwrap();
         }
         let long = format!("https:{}", "a".repeat(600));
         for wrong in ["http://example.com/a", "javascript:alert(1)", "https://a b", "https:\u{202e}", long.as_str()] {
-            avatar(wrong).unwrap_err();
+            avatar("avatar", wrong).unwrap_err();
         }
         for good in ["", "en", "zh-CN", "sl-rozaj-biske-1994", "x-private"] {
             language(good).unwrap();

@@ -126,6 +126,7 @@ macro_rules! contract_suite {
                 remarks_are_kept_and_contacts_listed_in_pages,
                 strangers_do_not_write_to_those_who_want_friends_only,
                 what_the_blocked_write_is_withheld,
+                a_recall_erases_for_both_whatever_they_are_to_each_other,
                 the_blocked_are_not_told_of_reading,
                 a_block_holds_in_a_conversation_opened_later,
                 friends_are_visible_and_the_invisible_are_not;
@@ -160,6 +161,7 @@ macro_rules! contract_suite {
     };
     (@tests $fresh:path; $($area:ident: $($promise:ident),+;)+) => {
         $(mod $area {
+            // `$fresh` may be a path within the module above or a full one.
             #[allow(unused_imports)]
             use super::*;
             $(

@@ -36,6 +36,7 @@ mod readers;
 mod reports;
 mod sessions;
 mod standing;
+mod upgrade;
 mod users;
 mod views;
 mod webhooks;

@@ -5,12 +5,8 @@
 
 use std::sync::Arc;
 
-use api::{Call, ConnectionId};
-use protocol::{
-    Error, Result, UserId,
-    limits::WATCH_USERS_MAX,
-    wire::{Presences, WatchPresence},
-};
+use api::{Call, ConnectionId, Watched};
+use protocol::{Error, Result, UserId, limits::WATCH_USERS_MAX, wire::WatchPresence};
 use queue::Topic;
 
 use super::{Connection, Hub, State};
@@ -32,7 +28,7 @@ enum Standing {
 
 impl Hub {
     /// Watches these users in the place of those before, once [`watch_allowed`](Self::watch_allowed) is told who of them
-    /// may be seen, which is whom the answer tells of.
+    /// may be followed, which the answer tells.
     ///
     /// # Errors
     ///
@@ -42,7 +38,7 @@ impl Hub {
         connection: &Arc<Connection>,
         call: &Call,
         request: WatchPresence,
-    ) -> Result<Presences> {
+    ) -> Result<Watched> {
         if request.users.len() > WATCH_USERS_MAX {
             return Err(Error::limit("users", request.users.len(), WATCH_USERS_MAX));
         }

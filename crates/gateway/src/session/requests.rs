@@ -7,14 +7,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use api::{Call, Caller};
+use api::{Call, Caller, Watched};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use protocol::{
     Result,
     limits::REQUESTS_IN_FLIGHT_MAX,
-    wire::{
-        Connected, Done, Presences, SetAway, SyncPage, client_frame::Body as Request, server_frame::Body as Answer,
-    },
+    wire::{Connected, Done, SetAway, SyncPage, client_frame::Body as Request, server_frame::Body as Answer},
 };
 use tokio::time::timeout_at;
 
@@ -31,7 +29,7 @@ pub(super) enum Finished {
     Answer { request: u32, result: Result<Answer> },
     Connected { request: u32, result: Result<(Caller, Connected)> },
     Synced { request: u32, page: SyncPage },
-    Watching { request: u32, presences: Presences },
+    Watching { request: u32, watched: Watched },
     LoggedOut { request: u32, done: Done },
     AccountDeleted { request: u32, done: Done },
 }
@@ -100,7 +98,7 @@ pub(super) async fn run(
         Request::WatchPresence(watch) => {
             let result = timeout_at(call.deadline, hub.watch(&connection, &call, watch)).await;
             match dispatch.settle(kind, result.unwrap_or_else(|_| Err(dispatch::late(true)))) {
-                Ok(presences) => Finished::Watching { request, presences },
+                Ok(watched) => Finished::Watching { request, watched },
                 Err(error) => Finished::Answer { request, result: Err(error) },
             }
         }

@@ -188,6 +188,20 @@ async fn presence_is_pushed_of_those_who_may_be_seen_from_the_answer_on() {
 }
 
 #[tokio::test]
+async fn who_is_shown_but_not_followed_is_heard_of_in_the_answer_alone() {
+    let bed = Bed::new().await;
+    bed.fake.state.lock().visible = [8, 9].into();
+    bed.fake.state.lock().unfollowed = [8].into();
+    let mut client = bed.connected(7).await;
+    let answer = client.ask(Request::WatchPresence(WatchPresence { users: vec![8, 9] })).await;
+    assert!(matches!(answer, Body::Presences(presences) if presences.presences.len() == 2));
+    bed.publish_presence(8, true).await;
+    bed.publish_presence(9, true).await;
+    assert!(matches!(client.frame().await.body, Some(Body::PresenceChanged(presence)) if presence.user == 9));
+    eventually("the topic is dropped", || is_unheard(&bed.queue, Topic::Presence(protocol::UserId::new(8)))).await;
+}
+
+#[tokio::test]
 async fn nobody_is_watched_for_a_connection_that_has_gone() {
     let bed = Bed::new().await;
     bed.fake.state.lock().visible = [8].into();

@@ -8,7 +8,7 @@ use std::{
 use api::{
     Announcement, AppendRequest, Arrival, Call, ConnectIdentity, FilterMembersRequest, GroupIds, GroupService, Groups,
     Identity, IncomingTarget, ListGroupsRequest, MessageService, OpenDirectRequest, PresenceService, SendRequest,
-    SendResponse, SendResult, Services, Token, UserIds, UserService, send_result,
+    SendResponse, SendResult, Services, Token, UserIds, UserService, Watched, send_result,
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -42,6 +42,8 @@ pub(super) struct State {
     /// `+7` for an arrival of user 7, `-7` for a departure.
     pub(super) routes: Vec<String>,
     pub(super) visible: HashSet<u64>,
+    /// Of the visible, those of whose changes nobody hears.
+    pub(super) unfollowed: HashSet<u64>,
     /// What was announced, and by whom.
     pub(super) announced: Vec<(u64, Announcement)>,
     /// Who typed, searched, saved drafts and the like, by the request's name.
@@ -425,10 +427,12 @@ impl PresenceService for Fake {
         Err(Error::unavailable("nobody minds"))
     }
 
-    async fn watch(&self, _: &Call, request: WatchPresence) -> Result<Presences> {
+    async fn watch(&self, _: &Call, request: WatchPresence) -> Result<Watched> {
         self.watches.acquire().await.unwrap().forget();
-        let visible = self.state.lock().visible.clone();
-        let users = request.users.into_iter().filter(|user| visible.contains(user));
-        Ok(Presences { presences: users.map(|user| Presence { user, seen_ms: 1, ..Presence::default() }).collect() })
+        let state = self.state.lock();
+        let mut followed: Vec<u64> = request.users.into_iter().filter(|user| state.visible.contains(user)).collect();
+        let presences = followed.iter().map(|&user| Presence { user, seen_ms: 1, ..Presence::default() }).collect();
+        followed.retain(|user| !state.unfollowed.contains(user));
+        Ok(Watched { presences: Some(Presences { presences }), followed })
     }
 }

@@ -209,7 +209,11 @@ async fn the_blocked_see_somebody_go_and_never_come_back() {
     assert_eq!(bob.told_so_far(eve).await.len(), 1, "nothing but that eve writes");
     assert_eq!(ann.told_so_far(eve).await.len(), 1, "nothing but that eve writes");
     let seen = bob.client.watch_presence(&[ann.user()]).await.unwrap();
-    assert!(seen.iter().all(|presence| !presence.online && presence.seen_ms == 0), "{seen:?}");
+    let gone = wire::Presence { user: ann.user().get(), ..Default::default() };
+    assert_eq!(seen, [gone], "as if she were invisible");
+    ann.client.set_away(false).await.unwrap();
+    eve.is_told_presence(ann, true, false).await;
+    assert_eq!(bob.told_so_far(eve).await.len(), 1, "nothing but that eve writes");
     ann.client.set_blocked(bob.user(), false, EntryId::generate()).await.unwrap();
     let seen = bob.client.watch_presence(&[ann.user()]).await.unwrap();
     assert!(seen[0].online, "after that he may see her again, when he asks");

@@ -111,20 +111,9 @@ fn checked(change: GroupChanged) -> Result<GroupChanged> {
         title: change.title.map(|title| text::title(&title)).transpose()?,
         description: lines("change.description", change.description, limits::GROUP_DESCRIPTION_CHARS_MAX)?,
         announcement: lines("change.announcement", change.announcement, limits::GROUP_ANNOUNCEMENT_CHARS_MAX)?,
-        avatar: change.avatar.map(avatar).transpose()?,
+        avatar: change.avatar.map(|avatar| text::avatar("change.avatar", &avatar)).transpose()?,
         join_policy: change.join_policy.map(|wanted| policy(wanted).map(Into::into)).transpose()?,
         admins_invite: change.admins_invite,
         muted: change.muted,
     })
-}
-
-fn avatar(avatar: String) -> Result<String> {
-    let field = "change.avatar";
-    text::at_most_bytes(field, &avatar, limits::GROUP_AVATAR_BYTES_MAX)?;
-    text::no_controls(field, &avatar)?;
-    if avatar.is_empty() || avatar.starts_with("https:") || avatar.starts_with("mpim:") {
-        Ok(avatar)
-    } else {
-        Err(Error::invalid(format!("{field}: allowed are https: and mpim:, or nothing")))
-    }
 }

@@ -130,11 +130,7 @@ impl Service {
 
     pub(super) async fn asking(&self, call: &Call, request: wire::ListJoinRequests) -> Result<wire::JoinRequests> {
         self.check_administers(call, request.group).await?;
-        let limit = match request.limit {
-            0 => limits::MEMBERS_PAGE_DEFAULT,
-            asked if asked <= limits::MEMBERS_PAGE_MAX => asked,
-            asked => return Err(Error::limit("limit", asked, limits::MEMBERS_PAGE_MAX)),
-        };
+        let limit = text::bounded("limit", request.limit, limits::MEMBERS_PAGE_DEFAULT, limits::MEMBERS_PAGE_MAX)?;
         let rows = self.store.join_requests(GroupId::new(request.group), UserId::new(request.after), limit).await?;
         // Who was invited meanwhile asks no longer.
         let asking: Vec<u64> = rows.iter().map(|row| row.user.get()).collect();

@@ -176,9 +176,7 @@ fn card(field: &str, card: &wire::Card) -> Result<()> {
     let title = format!("{field}.title");
     text::at_most_chars(&title, &card.title, limits::CARD_TITLE_CHARS_MAX)?;
     text::no_controls(&title, &card.title)?;
-    let avatar = format!("{field}.avatar");
-    text::at_most_bytes(&avatar, &card.avatar, limits::GROUP_AVATAR_BYTES_MAX)?;
-    text::no_controls(&avatar, &card.avatar)
+    text::avatar(&format!("{field}.avatar"), &card.avatar).map(drop)
 }
 
 fn custom(field: &str, custom: &wire::Custom) -> Result<()> {

@@ -4,13 +4,16 @@ use api::{Call, UserIds};
 use protocol::{
     ConversationId, Error, Result, UserId, limits,
     queue::delivery::What,
-    wire::{self, ErrorCode, server_frame::Body},
+    wire::{self, ErrorCode, WritePolicy, server_frame::Body},
 };
 use queue::Topic;
 use store::{Audience, MemberRow, Moved, ReadMark};
 
-use super::{Service, content::position, views::bounded};
-use crate::push::{self, Pushes};
+use super::{Service, content::position};
+use crate::{
+    push::{self, Pushes},
+    text::bounded,
+};
 
 impl Service {
     /// Moves the caller's read position and tells of it.
@@ -95,7 +98,8 @@ impl Service {
         })
     }
 
-    /// Tells the others that the caller writes something. Of two, neither hears it if one has blocked the other.
+    /// Tells the others that the caller writes something. Of two, neither hears it if one has blocked the other, or if what
+    /// comes of it would be refused, as the other wants to hear of friends only.
     pub(super) async fn tell_typing(&self, call: &Call, conversation: ConversationId) -> Result<()> {
         let user = call.caller()?.user;
         let limit = u32::try_from(limits::TYPING_MEMBERS_MAX).unwrap_or(u32::MAX);
@@ -109,7 +113,7 @@ impl Service {
         match others.as_slice() {
             [] => {}
             [other] => {
-                if !self.one_has_blocked(user, *other).await? {
+                if self.may_reach(user, *other).await? {
                     pushes.add_for_users(&others, origin, what);
                 }
             }
@@ -120,14 +124,14 @@ impl Service {
         Ok(())
     }
 
-    async fn one_has_blocked(&self, one: UserId, other: UserId) -> Result<bool> {
-        for (user, of) in [(one, other), (other, one)] {
-            let standings = self.store.standings(user, vec![of]).await?;
-            if standings.into_iter().any(|(contact, _)| contact.is_some_and(|contact| contact.blocked)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// Whether a message of the user's would reach the other.
+    async fn may_reach(&self, user: UserId, other: UserId) -> Result<bool> {
+        let theirs = self.store.standings(user, vec![other]).await?.pop();
+        let mine = self.store.standings(other, vec![user]).await?.pop();
+        let (contact, settings) = theirs.unwrap_or_default();
+        let (friend, blocked) = contact.map_or((false, false), |contact| (contact.friend, contact.blocked));
+        let is_blocking = mine.and_then(|(contact, _)| contact).is_some_and(|contact| contact.blocked);
+        Ok(!blocked && !is_blocking && (friend || settings.write_policy == WritePolicy::Anyone))
     }
 
     pub(super) async fn standings(&self, call: &Call, request: UserIds) -> Result<api::Standings> {

@@ -11,9 +11,9 @@ use unicode_normalization::UnicodeNormalization as _;
 use super::{
     Service,
     content::{POSITION_MAX, position},
-    views::{bounded, within_answer},
+    views::within_answer,
 };
-use crate::text;
+use crate::text::{self, bounded};
 
 /// Entries looked at in one step.
 const STEP_ENTRIES: u32 = 250;

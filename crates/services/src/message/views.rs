@@ -8,6 +8,7 @@ use protocol::{
 use store::{ContactRow, ENTRY_BYTES, Headed, MemberPage, MemberRow, Page, PageRequest, Revision};
 
 use super::Service;
+use crate::text::bounded;
 
 /// Users in one question who is banned: each is looked up.
 const FILTER_BANNED_MAX: usize = 16;
@@ -138,15 +139,6 @@ pub(super) fn within_answer(mut entries: Vec<Entry>) -> Vec<Entry> {
         entries.truncate(fits.max(1));
     }
     entries
-}
-
-/// What a request asks for, or the default, within the limit.
-pub(super) fn bounded(field: &str, asked: u32, default: u32, max: u32) -> Result<u32> {
-    match asked {
-        0 => Ok(default),
-        asked if asked <= max => Ok(asked),
-        asked => Err(Error::limit(field, asked, max)),
-    }
 }
 
 fn page_request(history: &wire::History) -> Result<PageRequest> {

@@ -41,7 +41,7 @@ impl Service {
                 let key = name_key(&name);
                 (name, key)
             }),
-            avatar: request.avatar.map(|avatar| text::avatar(&avatar)).transpose()?,
+            avatar: request.avatar.map(|avatar| text::avatar("avatar", &avatar)).transpose()?,
             status_line: request.status_line.map(line).transpose()?,
             language: request.language.map(|language| text::language(&language)).transpose()?,
         };

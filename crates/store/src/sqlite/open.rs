@@ -14,16 +14,14 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::mpsc;
 
 use super::{
-    READ_QUEUE_MAX, Running, Shared, SqliteConfig, SqliteStore, WRITE_QUEUE_MAX, checkpoint, log_room::LogRoom, names,
-    readers, writer,
+    READ_QUEUE_MAX, Running, Shared, SqliteConfig, SqliteStore, WRITE_QUEUE_MAX, checkpoint, log_room::LogRoom,
+    readers, upgrade, writer,
 };
 
 /// The schema's versions; `PRAGMA user_version` tells how many of them a database has seen. One that was released is
 /// never changed.
 const MIGRATIONS: [&str; 2] =
     [include_str!("migrations/001_logs_and_accounts.sql"), include_str!("migrations/002_chat.sql")];
-/// The version with which keys of names are computed anew.
-const KEYS_COMPUTED_IN: i64 = 2;
 /// For locks that the store's own connections hold for moments, for example while one recovers the log.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Prepared statements kept by a connection: more than the store has.
@@ -170,9 +168,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     for (version, migration) in (1..=known).zip(MIGRATIONS).filter(|&(version, _)| version > found) {
         let transaction = connection.transaction().map_err(database)?;
         transaction.execute_batch(migration).map_err(database)?;
-        if version == KEYS_COMPUTED_IN {
-            names::compute_keys(&transaction).map_err(database)?;
-        }
+        upgrade::fill(&transaction, version).map_err(database)?;
         transaction.pragma_update(None, "user_version", version).map_err(database)?;
         transaction.commit().map_err(database)?;
     }

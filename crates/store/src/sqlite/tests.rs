@@ -148,6 +148,34 @@ fn a_newer_schema_is_refused_naming_both_versions() {
     assert!(message.contains("version 99") && message.contains("up to 2") && message.contains("mpim.db"), "{message}");
 }
 
+/// The first version's: Alice has written to Bob.
+const OLD: &str = "
+    INSERT INTO users (id, name, name_key, password_hash, created_ms) VALUES (1, 'alice', 'alice', '', 1), (2, 'bob', 'bob', '', 1);
+    INSERT INTO conversations (id, kind, user_a, user_b, members) VALUES (100, 2, 1, 2, 2);
+    INSERT INTO members (user, conversation, kind, peer, role, read_position, revision)
+        VALUES (1, 100, 2, 2, 0, 1, 1), (2, 100, 2, 1, 0, 0, 0);
+    INSERT INTO entries (revision, conversation, position, messages, sender, id, time_ms, content)
+        VALUES (1, 100, 1, 1, 1, x'00112233445566778899aabbccddeeff', 5, x'0a040a026869');
+    PRAGMA user_version = 1;";
+
+#[tokio::test]
+async fn messages_from_before_the_schema_told_kinds_are_found_and_changed_as_all_others() {
+    let dir = TempDir::new().unwrap();
+    let connection = Connection::open(dir.path().join("mpim.db")).unwrap();
+    connection.execute_batch(include_str!("migrations/001_logs_and_accounts.sql")).unwrap();
+    connection.execute_batch(OLD).unwrap();
+    drop(connection);
+    let store = open(dir.path());
+    let found = store.scan(BOB, DIRECT, 0, 10).await.unwrap().unwrap().messages;
+    assert_eq!(found[0].content.as_ref().unwrap().text().unwrap(), "hi");
+    let recall = Act::Change(Change { target: 1, kind: ChangeKind::Recall { not_before_ms: 0 } });
+    let content = content::Kind::Recall(protocol::wire::Recall { position: 1 });
+    let content = RawContent::from(content).as_bytes().clone();
+    let recalled = append(&store, NewEntry { act: recall, content, ..message(ALICE, "") }).await.unwrap();
+    assert_eq!(recalled.position, 2);
+    assert!(store.scan(BOB, DIRECT, 0, 10).await.unwrap().unwrap().messages.is_empty());
+}
+
 #[test]
 fn a_second_open_of_a_directory_is_refused_until_the_first_is_over() {
     let dir = TempDir::new().unwrap();

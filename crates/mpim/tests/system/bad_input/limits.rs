@@ -100,7 +100,7 @@ impl Scene {
                 link(wire::Link { description: over(limits::LINK_DESCRIPTION_CHARS_MAX), ..Default::default() }),
             ),
             self.send("a long card title", card(over(limits::CARD_TITLE_CHARS_MAX), none())),
-            self.send("a long card picture", card(none(), over(limits::GROUP_AVATAR_BYTES_MAX))),
+            self.send("a long card picture", card(none(), over(limits::AVATAR_BYTES_MAX))),
             self.send("a long type", custom(over(limits::CONTENT_TYPE_BYTES_MAX), "{}".into(), none())),
             self.send("no type", custom(none(), "{}".into(), none())),
             self.send("long JSON", custom("t".into(), format!("\"{}\"", over(limits::CUSTOM_JSON_BYTES_MAX)), none())),
@@ -199,7 +199,7 @@ impl Scene {
             (
                 "a long picture",
                 update(wire::GroupChanged {
-                    avatar: Some(format!("https:{}", over(limits::GROUP_AVATAR_BYTES_MAX))),
+                    avatar: Some(format!("https:{}", over(limits::AVATAR_BYTES_MAX))),
                     ..changed()
                 }),
             ),
