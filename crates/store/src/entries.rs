@@ -86,7 +86,7 @@ pub enum ChangeKind {
     Pin(bool),
 }
 
-/// What an entry does to a group and to who is a member. For everybody who enters or exits, it also notes an [`Effect`] for
+/// What an entry does to a group and to who is a member. For everybody who enters or exits, it also notes an [`Effect`](crate::Effect) for
 /// that user's personal log.
 #[derive(Debug, Clone, Default)]
 pub struct Membership {
@@ -127,7 +127,7 @@ pub struct ContactEvent {
 }
 
 /// What happens to a contact; see [`contacts::step`](crate::contacts::step). Those `…ed` come from the other user, by an
-/// [`Effect`]; where they do not fit any more, they are [`Refused::Unchanged`].
+/// [`Effect`](crate::Effect); where they do not fit any more, they are [`Refused::Unchanged`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContactAct {
     /// The user asks, with a message. If the other has asked already, they are friends.
