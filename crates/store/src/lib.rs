@@ -14,6 +14,7 @@ mod bots;
 pub mod contacts;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod entries;
 mod error;
 mod groups;
 mod kinds;
@@ -26,12 +27,15 @@ mod webhooks;
 pub mod sqlite;
 
 pub use bots::{ApiKeyRow, BotRow, Incoming, NewApiKey, NewBot, NewIncoming};
+pub use entries::{
+    Act, Appended, Audience, Change, ChangeKind, ContactAct, ContactEvent, ConversationAct, Membership, NewEntry,
+    Refused, UserSettings, content_kind,
+};
 pub use error::{Error, Result};
 pub use groups::{Group, GroupLink, Groups, JoinRequestRow, NewGroup};
 pub use messages::{
-    Act, Appended, Audience, Change, ChangeKind, ContactAct, ContactEvent, ContactRow, ConversationAct, ENTRY_BYTES,
-    Effect, HeadRow, Headed, MemberPage, MemberRow, Membership, Messages, Moved, NewEntry, OwnView, Page, PageRequest,
-    ReadMark, ReceiptCounts, Refused, Revision, Scan, Telling, UserSettings, content_kind,
+    ContactRow, ENTRY_BYTES, Effect, HeadRow, Headed, MemberPage, MemberRow, Messages, Moved, OwnView, Page,
+    PageRequest, ReadMark, ReceiptCounts, Revision, Scan, Telling,
 };
 pub use presence::LastSeen;
 pub use reports::{NewReport, ReportRow};

@@ -122,3 +122,18 @@ async fn typing_is_told_to_the_other_and_to_small_groups_but_not_where_one_has_b
     typing(ann, group).await.unwrap();
     assert_eq!(listener.next_but_entries().await.topic, group_topic(group));
 }
+
+#[tokio::test]
+async fn typing_is_not_told_to_those_whom_a_message_would_not_reach() {
+    let bed = Bed::start();
+    let (ann, ben, cat) = (bed.user("ann").await, bed.user("ben").await, bed.user("cat").await);
+    bed.befriend(ann, cat).await;
+    bed.settle(ann, wire::SettingsChanged { write_policy: wire::WritePolicy::Friends.into(), invisible: false }).await;
+    let (strangers, friends) = (bed.direct(ben, ann).await, bed.direct(cat, ann).await);
+    let mut listener = bed.listen(&[ann], Vec::new()).await;
+    for (user, conversation) in [(ben, strangers), (cat, friends)] {
+        bed.message.typing(&by(user), wire::Typing { conversation }).await.unwrap();
+    }
+    let notice = wire::TypingNotice { conversation: friends, user: cat };
+    assert_eq!(listener.next_but_entries().await.body, Body::Typing(notice), "that of a friend alone");
+}
