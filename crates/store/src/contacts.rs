@@ -143,6 +143,40 @@ pub fn told(peer: UserId, content: content::Kind) -> Option<ContactEvent> {
     Some(ContactEvent { peer, what })
 }
 
+/// Whether this is what an owner's personal log may tell of the event: what exactly follows from what the contact was then.
+pub fn may_tell(event: &ContactEvent, content: &content::Kind) -> bool {
+    let peer = event.peer.get();
+    match (&event.what, content) {
+        (ContactAct::Request(message), content::Kind::FriendRequested(told)) => {
+            told.user == peer && !told.received && told.message == *message
+        }
+        (ContactAct::Requested(message), content::Kind::FriendRequested(told)) => {
+            told.user == peer && told.received && told.message == *message
+        }
+        (
+            ContactAct::Request(_) | ContactAct::Requested(_) | ContactAct::Answer(true) | ContactAct::Answered(true),
+            content::Kind::FriendAdded(told),
+        ) => told.user == peer,
+        (act, content::Kind::FriendRequestClosed(told)) => {
+            let closes = match act {
+                ContactAct::Withdraw => told.withdrawn && !told.received,
+                ContactAct::Withdrawn => told.withdrawn && told.received,
+                ContactAct::Answer(false) => !told.withdrawn && told.received,
+                ContactAct::Answered(false) => !told.withdrawn && !told.received,
+                _ => false,
+            };
+            told.user == peer && closes
+        }
+        (ContactAct::Remove, content::Kind::FriendRemoved(told)) => told.user == peer && !told.by_peer,
+        (ContactAct::Removed, content::Kind::FriendRemoved(told)) => told.user == peer && told.by_peer,
+        (ContactAct::Remark(remark), content::Kind::RemarkChanged(told)) => told.user == peer && told.remark == *remark,
+        (&ContactAct::Block(blocked), content::Kind::BlockChanged(told)) => {
+            told.user == peer && told.blocked == blocked
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
@@ -165,6 +199,7 @@ mod tests {
 
         fn carry_out(&mut self, owner: usize, event: &ContactEvent) -> Result<content::Kind, Refused> {
             let step = step(USERS[owner], self.rows[owner].clone(), event, 5)?;
+            assert!(may_tell(event, &step.content), "{event:?} tells {:?}", step.content);
             self.rows[owner] = Some(step.row);
             self.coming[1 - owner].extend(step.tell.map(|tell| told(USERS[owner], tell).unwrap()));
             Ok(step.content)

@@ -122,6 +122,7 @@ macro_rules! contract_suite {
                 an_id_is_known_to_be_used;
             contacts:
                 a_request_makes_friends_once_it_is_accepted,
+                an_id_of_something_else_about_a_contact_is_refused,
                 what_finds_nothing_to_change_is_settled,
                 remarks_are_kept_and_contacts_listed_in_pages,
                 strangers_do_not_write_to_those_who_want_friends_only,

@@ -14,10 +14,6 @@ pub(crate) const RECALLED: u32 = 90;
 pub(crate) const EDIT: u32 = 112;
 /// The last kind of what is done to messages: a pin.
 const CHANGE_MAX: u32 = 115;
-/// What happens to a contact, from the first …
-pub(crate) const CONTACT_MIN: u32 = 127;
-/// … to the last.
-pub(crate) const CONTACT_MAX: u32 = 132;
 
 /// In the place of a message that was recalled.
 pub(crate) fn recalled() -> Bytes {
@@ -64,8 +60,6 @@ pub(crate) fn is_change(kind: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use protocol::wire::{BlockChanged, FriendRequested};
-
     use super::*;
     use crate::content_kind;
 
@@ -74,8 +68,6 @@ mod tests {
         assert_eq!(content_kind(&recalled()), RECALLED);
         assert_eq!(content_kind(&erased_edit(7)), EDIT);
         assert_eq!(content_kind(&erased_draft(7)), 134);
-        assert_eq!(content_kind(&encoded(content::Kind::FriendRequested(FriendRequested::default()))), CONTACT_MIN);
-        assert_eq!(content_kind(&encoded(content::Kind::BlockChanged(BlockChanged::default()))), CONTACT_MAX);
         assert!(content_kind(hidden().as_bytes()) > MESSAGE_MAX);
     }
 }

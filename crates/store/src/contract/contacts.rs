@@ -107,6 +107,24 @@ pub async fn a_request_makes_friends_once_it_is_accepted(store: Arc<dyn Store>) 
     assert_eq!(scene.append(elsewhere).await, Err(Refused::NotMember));
 }
 
+/// `Done` for what was not done would be a lie.
+pub async fn an_id_of_something_else_about_a_contact_is_refused(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    let [a, b, c] = scene.users().await;
+    let remark = entry(a, b, ContactAct::Remark("pal".into()));
+    scene.append(remark.clone()).await.unwrap();
+    let with_its_id = |peer, what| NewEntry { id: remark.id, ..entry(a, peer, what) };
+    assert!(scene.append(with_its_id(b, ContactAct::Remark("pal".into()))).await.unwrap().duplicate);
+    for (peer, what) in [
+        (b, ContactAct::Remark("chum".into())),
+        (c, ContactAct::Remark("pal".into())),
+        (b, ContactAct::Block(true)),
+        (b, ContactAct::Request(String::new())),
+    ] {
+        assert_eq!(scene.append(with_its_id(peer, what)).await, Err(Refused::IdReused));
+    }
+}
+
 /// An effect is carried out once, and is settled also where it finds nothing to do.
 pub async fn what_finds_nothing_to_change_is_settled(store: Arc<dyn Store>) {
     let scene = Scene::new(store);

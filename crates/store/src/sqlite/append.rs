@@ -13,8 +13,8 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    Act, Appended, Audience, Change, ChangeKind, ConversationAct, NewEntry, Refused, Revision, Telling, content_kind,
-    kinds,
+    Act, Appended, Audience, Change, ChangeKind, ConversationAct, NewEntry, Refused, Revision, Telling, contacts,
+    content_kind, kinds,
 };
 
 pub(super) type Outcome = Result<Appended, Refused>;
@@ -243,7 +243,7 @@ fn may_have_become(act: &Act, kind: u32, content: &Bytes) -> bool {
     match act {
         Act::Message { .. } => kind == kinds::RECALLED,
         &Act::Change(Change { target, kind: ChangeKind::Edit { .. } }) => *content == kinds::erased_edit(target),
-        Act::Contact(_) => (kinds::CONTACT_MIN..=kinds::CONTACT_MAX).contains(&kind),
+        Act::Contact(event) => kinds::kind(content).is_some_and(|content| contacts::may_tell(event, &content)),
         Act::Conversation(conversation, ConversationAct::Draft(_)) => {
             *content == kinds::erased_draft(conversation.get())
         }
