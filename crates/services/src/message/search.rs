@@ -17,7 +17,8 @@ use crate::text::{self, bounded};
 
 /// Entries looked at in one step.
 const STEP_ENTRIES: u32 = 250;
-/// Text compared in one search, in bytes: about a tenth of a second's work.
+/// Text compared in one search, in bytes after folding: about a tenth of a second's work. Before it, a text may be the twelfth
+/// part: there are characters that fold to eighteen.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 
 impl Service {
@@ -35,8 +36,10 @@ impl Service {
             let scan = scan.ok_or_else(Error::not_member)?;
             before = scan.next_before;
             looked_at += STEP_ENTRIES;
-            compared += scan.messages.iter().map(content_bytes).sum::<usize>();
-            for entry in matching(key.clone(), scan.messages).await? {
+            let step = compared_aside(key.clone(), scan.messages, BYTES_MAX - compared).await?;
+            compared += step.bytes;
+            before = step.stopped_at.unwrap_or(before);
+            for entry in step.matching {
                 answer_bytes += content_bytes(&entry) + store::ENTRY_BYTES;
                 if !entries.is_empty() && answer_bytes > limits::PAGE_BYTES_MAX {
                     return Ok(found(entries));
@@ -86,21 +89,53 @@ fn content_bytes(entry: &Entry) -> usize {
     entry.content.as_ref().map_or(0, |content| content.as_bytes().len())
 }
 
+/// What became of comparing some messages.
+#[derive(Debug, Default)]
+struct Compared {
+    matching: Vec<Entry>,
+    /// How much was compared, at most what was allowed: that is what it takes to stop.
+    bytes: usize,
+    /// The position of the last message that was compared, if there are others for which there was no room.
+    stopped_at: Option<u64>,
+}
+
 /// Compares away from the threads that serve everybody.
-async fn matching(key: String, messages: Vec<Entry>) -> Result<Vec<Entry>> {
+async fn compared_aside(key: String, messages: Vec<Entry>, bytes_max: usize) -> Result<Compared> {
     if messages.is_empty() {
-        return Ok(messages);
+        return Ok(Compared::default());
     }
-    let compare = move || messages.into_iter().filter(|entry| says(entry, &key)).collect();
-    tokio::task::spawn_blocking(compare)
+    tokio::task::spawn_blocking(move || compared(&key, messages, bytes_max))
         .await
         .map_err(|error| Error::unavailable("the search broke off").with_source(error))
 }
 
-fn says(entry: &Entry, key: &str) -> bool {
+/// Compares messages, those first that come first, until `bytes_max` were compared; one at least.
+fn compared(key: &str, messages: Vec<Entry>, bytes_max: usize) -> Compared {
+    let (mut matching, mut bytes) = (Vec::new(), 0);
+    let mut messages = messages.into_iter();
+    for entry in messages.by_ref() {
+        let position = entry.position;
+        bytes += content_bytes(&entry);
+        if says(&entry, key, &mut bytes) {
+            matching.push(entry);
+        }
+        if bytes >= bytes_max {
+            let stopped_at = (messages.len() > 0).then_some(position);
+            return Compared { matching, bytes: bytes_max, stopped_at };
+        }
+    }
+    Compared { matching, bytes, stopped_at: None }
+}
+
+/// Whether the entry says this; the bytes that were compared for it are counted.
+fn says(entry: &Entry, key: &str, bytes: &mut usize) -> bool {
     let view = entry.content.as_ref().and_then(|content| content.view().ok());
     let Some(Content { kind: Some(kind), .. }) = view else { return false };
-    let holds = |text: &str| folded(text).contains(key);
+    let mut holds = |text: &str| {
+        let text = folded(text);
+        *bytes += text.len();
+        text.contains(key)
+    };
     match kind {
         Kind::Text(text) => holds(&text.body),
         Kind::Link(link) => holds(&link.title) || holds(&link.description) || holds(&link.url),
@@ -137,22 +172,34 @@ mod tests {
             ("今天天气好", "天气"),
             ("Straße", "STRAßE"),
         ] {
-            assert!(says(&text(body), &folded(query)), "{body} {query}");
+            assert!(says(&text(body), &folded(query), &mut 0), "{body} {query}");
         }
-        assert!(!says(&text("tea"), &folded("coffee")));
+        assert!(!says(&text("tea"), &folded("coffee"), &mut 0));
     }
 
     #[test]
     fn links_cards_and_fallbacks_are_found_and_opaque_bytes_are_not() {
         let link = wire::Link { url: "https://example.org/x".into(), title: "Rust".into(), ..Default::default() };
         for query in ["EXAMPLE.org", "rust"] {
-            assert!(says(&entry(Kind::Link(link.clone())), &folded(query)));
+            assert!(says(&entry(Kind::Link(link.clone())), &folded(query), &mut 0));
         }
-        assert!(says(&entry(Kind::Card(wire::Card { title: "Ann".into(), ..Default::default() })), "ann"));
+        assert!(says(&entry(Kind::Card(wire::Card { title: "Ann".into(), ..Default::default() })), "ann", &mut 0));
         let custom = wire::Custom { json: r#"{"a":"secret"}"#.into(), fallback: "A poll".into(), ..Default::default() };
-        assert!(says(&entry(Kind::Custom(custom.clone())), "poll"));
-        assert!(!says(&entry(Kind::Custom(custom)), "secret"));
+        assert!(says(&entry(Kind::Custom(custom.clone())), "poll", &mut 0));
+        assert!(!says(&entry(Kind::Custom(custom)), "secret", &mut 0));
         let opaque = wire::Opaque { r#type: "mls".into(), payload: "tea".into(), ..Default::default() };
-        assert!(!says(&entry(Kind::Opaque(opaque)), "tea"));
+        assert!(!says(&entry(Kind::Opaque(opaque)), "tea", &mut 0));
+    }
+
+    #[test]
+    fn a_search_ends_early_where_short_texts_fold_to_long_ones() {
+        let long = |position| Entry { position, ..entry(Kind::Text(wire::Text { body: "\u{fdfa}".repeat(1_000) })) };
+        let messages: Vec<_> = (1..=9).rev().map(long).collect();
+        let step = compared("x", messages.clone(), 80_000);
+        assert_eq!((step.bytes, step.stopped_at), (80_000, Some(7)), "each is 3,000 bytes, and 33,000 to compare");
+        // It gets on, however little is allowed, and does not stop where it is done.
+        assert_eq!(compared("x", messages.clone(), 1).stopped_at, Some(9));
+        assert_eq!(compared("x", messages[8..].to_vec(), 1).stopped_at, None);
+        assert_eq!(compared("x", messages, usize::MAX).stopped_at, None);
     }
 }
