@@ -193,7 +193,10 @@ impl PresenceService for Service {
     async fn announce(&self, call: &Call, request: Announcement) -> Result<wire::Done> {
         let user = call.caller()?.user;
         let mut pushes = Pushes::default();
-        if let Some(profile) = request.user {
+        // Of those who are invisible nothing is heard, as of those who block: else a watcher could tell the one from the other.
+        if let Some(profile) = request.user
+            && !self.is_invisible(call, user).await
+        {
             let frame = push::frame(Body::UserChanged(profile));
             pushes.add_for_topic(Topic::Presence(user), 0, What::Frame(frame));
         }

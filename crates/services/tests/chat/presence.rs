@@ -88,7 +88,13 @@ async fn a_new_profile_is_told_those_who_watch_and_one_who_is_blocked_sees_nothi
     let announcement = Announcement { user: Some(profile.clone()), ..Default::default() };
     bed.presence.announce(&by(ann), announcement).await.unwrap();
     let heard = listener.next_but_entries().await;
-    assert_eq!((heard.body, heard.hide_from), (Body::UserChanged(profile), 0));
+    assert_eq!((heard.body, heard.hide_from), (Body::UserChanged(profile.clone()), 0));
+    // Nothing is heard of the invisible: one who hears of them would know that it is not a block.
+    let invisible = |invisible| wire::SettingsChanged { write_policy: 0, invisible };
+    bed.settle(ann, invisible(true)).await;
+    let announcement = Announcement { user: Some(profile), ..Default::default() };
+    bed.presence.announce(&by(ann), announcement).await.unwrap();
+    bed.settle(ann, invisible(false)).await;
     bed.presence.arrive(&by(ann), on(GATEWAY, false)).await.unwrap();
     assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(here(ann, false)));
     bed.block(ann, ben).await;
