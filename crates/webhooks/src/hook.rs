@@ -141,11 +141,15 @@ impl Hook {
         entry: &wire::Entry,
     ) -> Result<(), GivenUp> {
         let from = sender(client, UserId::new(entry.sender)).await;
-        let delivery = Delivery::new(&self.row, conversation, kind, entry, &from)
-            .map_err(|error| GivenUp { attempts: 0, error: format!("the entry cannot be written as JSON: {error}") })?;
+        let mut delivery = written(&self.row, conversation, kind, entry, &from)?;
         let shared = Arc::clone(&self.shared);
         let mut attempts = 0;
         loop {
+            if attempts > 0
+                && let Some(now) = read(client, conversation, entry.position).await
+            {
+                delivery = written(&self.row, conversation, kind, &now, &from)?;
+            }
             attempts += 1;
             let posted = {
                 let _permit = shared.requests.acquire().await;
@@ -253,6 +257,23 @@ async fn sender(client: &Client, user: UserId) -> wire::UserInfo {
         _ => None,
     };
     found.unwrap_or_else(|| wire::UserInfo { id: user.get(), ..wire::UserInfo::default() })
+}
+
+fn written(
+    hook: &WebhookRow,
+    conversation: ConversationId,
+    kind: wire::ConversationKind,
+    entry: &wire::Entry,
+    from: &wire::UserInfo,
+) -> Result<Delivery, GivenUp> {
+    Delivery::new(hook, conversation, kind, entry, from)
+        .map_err(|error| GivenUp { attempts: 0, error: format!("the entry cannot be written as JSON: {error}") })
+}
+
+/// An entry as it is now: it may have been recalled since it came. `None` if it cannot be told; then it is as it came.
+async fn read(client: &Client, conversation: ConversationId, position: u64) -> Option<wire::Entry> {
+    let page = client.history_after(conversation, position.saturating_sub(1), 1).await.ok()?;
+    page.entries.into_iter().next().filter(|entry| entry.position == position)
 }
 
 /// A letter's entry; `None` if the bot cannot read it any more.

@@ -176,3 +176,23 @@ async fn redirects_are_not_followed() {
     assert!(letters[0].error.contains("redirects"), "{}", letters[0].error);
     assert!(elsewhere.is_idle());
 }
+
+#[tokio::test]
+async fn what_was_recalled_between_two_attempts_is_not_posted_again() {
+    let mut receiver = Receiver::start().await;
+    receiver.answers(|_| status(503));
+    let bed = Bed::start(Config { attempts_max: 100_000, ..config() }).await;
+    bed.hook(5, &receiver.url).await;
+    bed.gateway.say(70, Direct, ALICE, "regretted");
+    let first = receiver.next().await;
+    assert_eq!(first.text(), "regretted");
+    bed.gateway.recall(70, 1);
+    // One may be on its way.
+    let recalled = loop {
+        let posted = receiver.next().await;
+        if !posted.body["entry"]["content"]["recalled"].is_null() {
+            break posted;
+        }
+    };
+    assert_eq!(recalled.id(), first.id());
+}

@@ -71,6 +71,14 @@ impl Gateway {
         let _ = self.state.pushes.send(wire::EntryPush { conversation, kind: kind.into(), entry: Some(entry) });
         position
     }
+
+    /// Puts in the place of an entry what stands there once it was recalled.
+    pub(super) fn recall(&self, conversation: u64, position: u64) {
+        let mut logs = self.state.logs.lock();
+        let (_, log) = logs.get_mut(&conversation).unwrap();
+        let entry = log.iter_mut().find(|entry| entry.position == position).unwrap();
+        entry.content = Some(wire::content::Kind::Recalled(wire::Recalled {}).into());
+    }
 }
 
 async fn accept(listener: TcpListener, state: Arc<State>) {
