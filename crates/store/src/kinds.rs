@@ -43,6 +43,14 @@ pub(crate) fn edited(content: &Bytes) -> Option<RawContent> {
     }
 }
 
+/// The position of the message that an edit is of.
+pub(crate) fn edit_target(content: &Bytes) -> Option<u64> {
+    match kind(content)? {
+        content::Kind::Edit(edit) => Some(edit.position),
+        _ => None,
+    }
+}
+
 /// The content's kind, decoded; `None` if it cannot be.
 pub(crate) fn kind(content: &Bytes) -> Option<content::Kind> {
     let content: Content = RawContent::from_bytes(content.clone()).view().ok()?;

@@ -245,6 +245,9 @@ pub async fn what_the_blocked_write_is_withheld(store: Arc<dyn Store>) {
     assert_eq!(scanned(b).await, ["after", "before"]);
     assert_eq!(scanned(a).await, ["after", "during", "edited"]);
     assert_eq!(scene.append(react(direct, b, 2)).await, Err(Refused::NoSuchMessage));
+    for change in [edit(direct, a, 2, "said after all"), react(direct, a, 2), pin(direct, a, 2, true)] {
+        assert!(scene.append(change).await.unwrap().withheld, "the block is over, but not for this message");
+    }
     assert!(scene.append(recall(direct, a, 2)).await.unwrap().withheld, "of what the other never saw");
     // Both are the same to themselves.
     let notes = scene.direct(b, b).await;

@@ -9,6 +9,7 @@ use protocol::{
 
 use super::{
     Store,
+    changes::{edit, react},
     scene::{NOW_MS, Scene, message},
 };
 use crate::{Act, ConversationAct, NewEntry, Refused};
@@ -99,4 +100,30 @@ pub async fn what_a_user_deletes_is_hidden_from_that_user(store: Arc<dyn Store>)
     assert_eq!((head.own.deleted_up_to, head.unread), (6, 0));
     scene.say(direct, a, "7").await;
     assert_eq!(unread().await, 1);
+}
+
+/// An edit says what the message says.
+pub async fn edits_of_what_a_user_deletes_are_hidden_as_well(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    let [a, b] = scene.users().await;
+    let direct = scene.direct(a, b).await;
+    for n in 1..=3 {
+        scene.say(direct, a, &n.to_string()).await;
+    }
+    for target in 1..=3 {
+        scene.append(edit(direct, a, target, "edited")).await.unwrap();
+    }
+    scene.append(react(direct, a, 2)).await.unwrap();
+    scene.append(delete(b, direct, &[2], 0)).await.unwrap();
+    scene.append(delete(b, direct, &[], 1)).await.unwrap();
+    scene.append(edit(direct, a, 2, "edited again")).await.unwrap();
+    let hidden = RawContent::from(content::Kind::Hidden(Hidden {}));
+    let hidden_in = |entries: Vec<protocol::wire::Entry>| -> Vec<u64> {
+        let hidden = entries.iter().filter(|entry| entry.content.as_ref() == Some(&hidden));
+        hidden.map(|entry| entry.position).collect()
+    };
+    assert_eq!(hidden_in(scene.history(b, direct).await.unwrap().entries), [1, 2, 4, 5, 8]);
+    let changes = scene.store.changes(b, direct, vec![1, 2, 3], 0, 10).await.unwrap().unwrap();
+    assert_eq!(hidden_in(changes), [4, 5, 8]);
+    assert_eq!(hidden_in(scene.history(a, direct).await.unwrap().entries), [0; 0]);
 }

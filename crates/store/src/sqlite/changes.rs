@@ -39,8 +39,9 @@ impl Writer<'_> {
             Ok(target) => target,
             Err(refused) => return Ok(Err(refused)),
         };
-        // A recall erases for both, so both are told, unless the other never saw the message.
-        let withheld = if recalls { target.withheld } else { withheld };
+        // A recall erases for both, so both are told. But nothing is told of a message that the other never saw: an edit would
+        // say, after the block is over, what never was to arrive.
+        let withheld = target.withheld || withheld && !recalls;
         let written = Written { target: Some(change.target), withheld, ..Written::of(entry) };
         let outcome = self.place_or_duplicate(entry, log, written)?;
         if let Ok(Appended { duplicate: false, position, .. }) = outcome {

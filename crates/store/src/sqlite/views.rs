@@ -195,9 +195,21 @@ impl<'c> Sight<'c> {
         if position <= self.deleted_up_to {
             return Ok(is_message || kinds::is_change(kind));
         }
+        if is_message {
+            return self.is_deleted(position);
+        }
+        // It tells what its message says.
+        let edited = if kind == kinds::EDIT { kinds::edit_target(&row.get::<_, Vec<u8>>(4)?.into()) } else { None };
+        edited.map_or(Ok(false), |target| self.is_deleted(bound(target)))
+    }
+
+    fn is_deleted(&self, position: i64) -> rusqlite::Result<bool> {
+        if position <= self.deleted_up_to {
+            return Ok(true);
+        }
         match &self.deleted {
-            Some(find) if is_message => find.borrow_mut().exists([self.reader, self.conversation, position]),
-            _ => Ok(false),
+            Some(find) => find.borrow_mut().exists([self.reader, self.conversation, position]),
+            None => Ok(false),
         }
     }
 

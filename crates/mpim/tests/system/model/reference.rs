@@ -252,7 +252,7 @@ impl Reference {
                     return refused(ErrorCode::Forbidden);
                 }
                 // What the other has seen is taken back for the other as well.
-                withheld = target.withheld;
+                withheld = false;
             }
             Kind::Pin(pin) => {
                 if log.group.is_some() && !administers {
@@ -264,6 +264,8 @@ impl Reference {
             }
             _ => {}
         }
+        // Of what the other never saw nothing is told.
+        withheld |= target.withheld;
         if let Kind::Recall(_) = kind {
             log.entries[position as usize - 1].recalled = true;
         }
