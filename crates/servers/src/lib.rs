@@ -1,0 +1,63 @@
+//! The programs that MPIM uses in distributed form, run on this machine: Redis, MariaDB, ZooKeeper and Nginx, each from the
+//! installed package, on loopback ports, in a directory of its own. `mpim cluster` is made of them, and so are the tests.
+//!
+//! Nothing of the machine's own configuration is read, no service of the machine is touched, and nothing is listened to from
+//! outside. A server is started again in its directory with [`Process::kill`] and the server's `restart`.
+
+mod mariadb;
+mod nginx;
+mod port;
+mod process;
+mod program;
+mod redis;
+mod zookeeper;
+
+use std::{io, path::PathBuf};
+
+pub use self::{
+    mariadb::MariaDb,
+    nginx::Nginx,
+    port::free_port,
+    process::{Lifetime, Process},
+    program::{Program, find},
+    redis::{Redis, RedisCluster, Sentinel},
+    zookeeper::{Ensemble, ZooKeeper},
+};
+
+/// What a start returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A program could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is not on this machine.
+    #[error("{program} is not installed: apt-get install {package}")]
+    Missing {
+        /// The program, or the part of it.
+        program: String,
+        /// Debian's package.
+        package: &'static str,
+    },
+    /// It ended instead of serving, or did not serve in time.
+    #[error("{program} {what}; the end of {}:\n{tail}", log.display())]
+    Failed {
+        /// The program.
+        program: String,
+        /// What it did.
+        what: String,
+        /// Where it logs.
+        log: PathBuf,
+        /// The last lines there.
+        tail: String,
+    },
+    /// Files or processes could not be handled.
+    #[error("{0}: {1}")]
+    Io(String, #[source] io::Error),
+}
+
+impl Error {
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::Io(what, error)
+    }
+}

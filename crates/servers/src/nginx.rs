@@ -1,0 +1,72 @@
+//! Nginx.
+
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::net::TcpStream;
+
+use crate::{Error, Lifetime, Process, Program, Result, find};
+
+const PACKAGE: &str = "nginx libnginx-mod-stream";
+/// It serves some 10 ms after it was started.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// An nginx with a configuration of its own.
+#[derive(Debug)]
+pub struct Nginx {
+    /// Its master process, which ends with its workers.
+    pub process: Process,
+}
+
+impl Nginx {
+    /// Starts one with this configuration, which names no user, pid file nor daemon mode, and listens on `address` among
+    /// others; waits until it accepts there. Paths in it are relative to `dir`.
+    ///
+    /// # Errors
+    ///
+    /// It is not installed, refuses the configuration, or does not serve.
+    pub async fn start(
+        name: &str,
+        dir: &Path,
+        configuration: &str,
+        address: SocketAddr,
+        lifetime: Lifetime,
+    ) -> Result<Self> {
+        let path = find("nginx", PACKAGE)?;
+        fs::create_dir_all(dir).map_err(Error::io(dir.display().to_string()))?;
+        let file = dir.join("nginx.conf");
+        fs::write(&file, configuration).map_err(Error::io(file.display().to_string()))?;
+        let prefix = dir.as_os_str().to_owned();
+        let arguments = [
+            "-p".into(),
+            prefix,
+            "-c".into(),
+            file.into_os_string(),
+            "-e".into(),
+            "stderr".into(),
+            "-g".into(),
+            "daemon off; pid nginx.pid;".into(),
+        ];
+        // Its workers would live on without it.
+        let program = Program { last_signal: Signal::SIGTERM, ..Program::new(name, path, dir, arguments) };
+        let process = Process::start(program, lifetime)?;
+        let mut server = Self { process };
+        server.process.until(READY_WITHIN, async || TcpStream::connect(address).await.is_ok()).await?;
+        Ok(server)
+    }
+
+    /// Takes a new configuration: new connections follow it, those that are there go on as before.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written. A configuration that is wrong is not taken, and logged.
+    pub fn reload(&self, dir: &Path, configuration: &str) -> Result<()> {
+        let file = dir.join("nginx.conf");
+        fs::write(&file, configuration).map_err(Error::io(file.display().to_string()))?;
+        let id = Pid::from_raw(i32::try_from(self.process.id()).unwrap_or(0));
+        kill(id, Signal::SIGHUP).map_err(|error| Error::Io("nginx".into(), error.into()))
+    }
+}

@@ -1,0 +1,190 @@
+//! Redis: alone, as a cluster of three, and with Sentinels.
+
+use std::{fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::Command,
+    time::timeout,
+};
+
+use crate::{Error, Lifetime, Process, Program, Result, find, free_port};
+
+const PACKAGE: &str = "redis-server";
+/// Redis serves some 20 ms after it was started; a loaded machine takes longer.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// One look at whether it serves.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
+/// A master that does not answer for so long is replaced.
+const DOWN_AFTER_MS: u32 = 1_000;
+/// Cluster nodes that do not answer for so long are taken for gone.
+const NODE_TIMEOUT_MS: u32 = 2_000;
+
+/// A redis-server that keeps nothing on disk.
+#[derive(Debug)]
+pub struct Redis {
+    /// Its process.
+    pub process: Process,
+    port: u16,
+}
+
+impl Redis {
+    /// Starts one named `name`, with further arguments (`--maxmemory`, `100mb`), and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// It is not installed, or does not serve.
+    pub async fn start(name: &str, dir: &Path, port: u16, arguments: &[&str], lifetime: Lifetime) -> Result<Self> {
+        let path = find("redis-server", PACKAGE)?;
+        let port_text = port.to_string();
+        let own = ["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        let program = Program::new(name, path, dir, own.iter().chain(arguments));
+        let mut redis = Self { process: Process::start(program, lifetime)?, port };
+        redis.ready().await?;
+        Ok(redis)
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// Starts it again, empty, where it was, after it was killed.
+    ///
+    /// # Errors
+    ///
+    /// It does not serve.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.process.start_again()?;
+        self.ready().await
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let address = self.address();
+        self.process.until(READY_WITHIN, async || asked(address, "PING\r\n", "+PONG").await).await
+    }
+}
+
+/// Whether the server answers a line with something that contains `wanted`.
+pub(crate) async fn asked(address: SocketAddr, line: &str, wanted: &str) -> bool {
+    let look = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        stream.write_all(line.as_bytes()).await.ok()?;
+        let (mut answer, mut buffer) = (String::new(), [0; 1024]);
+        while !answer.contains(wanted) {
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => return None,
+                Ok(read) => answer.push_str(&String::from_utf8_lossy(&buffer[..read])),
+            }
+        }
+        Some(())
+    };
+    matches!(timeout(LOOK_WITHIN, look).await, Ok(Some(())))
+}
+
+/// Three masters, each with a third of the slots.
+#[derive(Debug)]
+pub struct RedisCluster {
+    /// The nodes.
+    pub nodes: Vec<Redis>,
+}
+
+impl RedisCluster {
+    /// Starts the nodes in directories below `dir`, joins them, and waits until all slots are served.
+    ///
+    /// # Errors
+    ///
+    /// Redis is not installed, or does not serve.
+    pub async fn start(dir: &Path, lifetime: Lifetime) -> Result<Self> {
+        let mut nodes = Vec::new();
+        let node_timeout = NODE_TIMEOUT_MS.to_string();
+        for number in 0..3 {
+            let name = format!("redis-node-{number}");
+            let (dir, bus) = (dir.join(&name), free_port().to_string());
+            let arguments =
+                ["--cluster-enabled", "yes", "--cluster-node-timeout", &node_timeout, "--cluster-port", &bus];
+            nodes.push(Redis::start(&name, &dir, free_port(), &arguments, lifetime).await?);
+        }
+        let addresses: Vec<String> = nodes.iter().map(|node| node.address().to_string()).collect();
+        let create = ["--cluster", "create"].into_iter().chain(addresses.iter().map(String::as_str));
+        let output = Command::new(find("redis-cli", "redis-tools")?)
+            .args(create.chain(["--cluster-yes"]))
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .map_err(Error::io("redis-cli"))?;
+        if !output.status.success() {
+            return Err(Error::Failed {
+                program: "redis-cli --cluster create".into(),
+                what: format!("ended: {}", output.status),
+                log: nodes[0].process.log(),
+                tail: String::from_utf8_lossy(&output.stdout).into_owned(),
+            });
+        }
+        for node in &mut nodes {
+            let address = node.address();
+            let all_served = async || asked(address, "CLUSTER INFO\r\n", "cluster_state:ok").await;
+            node.process.until(READY_WITHIN, all_served).await?;
+        }
+        Ok(Self { nodes })
+    }
+
+    /// The nodes' addresses.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(Redis::address).collect()
+    }
+}
+
+/// A master, a replica, and three Sentinels that watch them under the name `mpim`.
+#[derive(Debug)]
+pub struct Sentinel {
+    /// The master at first, and the replica.
+    pub servers: [Redis; 2],
+    /// Those who watch.
+    pub sentinels: Vec<Redis>,
+}
+
+impl Sentinel {
+    /// The name of the master.
+    pub const MASTER: &str = "mpim";
+
+    /// Starts them in directories below `dir`, and waits until the Sentinels know each other and the replica.
+    ///
+    /// # Errors
+    ///
+    /// Redis is not installed, or does not serve.
+    pub async fn start(dir: &Path, lifetime: Lifetime) -> Result<Self> {
+        let path = find("redis-server", PACKAGE)?;
+        let master = Redis::start("redis-master", &dir.join("master"), free_port(), &[], lifetime).await?;
+        let master_port = master.port.to_string();
+        let follow = ["--replicaof", "127.0.0.1", &master_port];
+        let replica = Redis::start("redis-replica", &dir.join("replica"), free_port(), &follow, lifetime).await?;
+        let mut sentinels = Vec::new();
+        for number in 0..3 {
+            let (name, port) = (format!("redis-sentinel-{number}"), free_port());
+            let dir = dir.join(&name);
+            fs::create_dir_all(&dir).map_err(Error::io(dir.display().to_string()))?;
+            let file = dir.join("sentinel.conf");
+            let (master, down_after) = (Self::MASTER, DOWN_AFTER_MS);
+            let text = format!(
+                "port {port}\nbind 127.0.0.1\nsentinel monitor {master} 127.0.0.1 {master_port} 2\n\
+                 sentinel down-after-milliseconds {master} {down_after}\nsentinel failover-timeout {master} 5000\n"
+            );
+            fs::write(&file, text).map_err(Error::io(file.display().to_string()))?;
+            let program = Program::new(name, path.clone(), &dir, [file.into_os_string(), "--sentinel".into()]);
+            let mut sentinel = Redis { process: Process::start(program, lifetime)?, port };
+            sentinel.ready().await?;
+            sentinels.push(sentinel);
+        }
+        for sentinel in &mut sentinels {
+            let address = sentinel.address();
+            let knows_all = async || {
+                let known = |what: &'static str| asked(address, "INFO sentinel\r\n", what);
+                known("slaves=1,sentinels=3").await
+            };
+            sentinel.process.until(READY_WITHIN, knows_all).await?;
+        }
+        Ok(Self { servers: [master, replica], sentinels })
+    }
+}
