@@ -202,8 +202,14 @@ fn run(operations: Vec<Operation>) {
     });
 }
 
+/// A few cases of each, or as many as `PROPTEST_CASES` says: the long form of the check looks further.
+fn cases() -> ProptestConfig {
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 8 };
+    ProptestConfig { cases, failure_persistence: None, ..Default::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases())]
 
     /// Everybody is answered what the reference says, and sees it, for every order of things that one can think of.
     #[test]

@@ -274,7 +274,7 @@ fn compare_head(log: &Log, id: ConversationId, user: UserId, head: Option<&wire:
 
 fn has_deleted(folded: &Folded, id: ConversationId, own: &super::reference::Own) -> bool {
     let deleted = folded.affairs.deleted(id).cloned().unwrap_or_default();
-    (1..=deleted.up_to.max(own.deleted_up_to)).eq(1..=own.deleted_up_to) && deleted.positions == own.deleted
+    deleted.up_to == own.deleted_up_to && deleted.positions == own.deleted
 }
 
 /// The view of a member's device that has seen all of the log.

@@ -165,7 +165,7 @@ impl Reference {
             (group.bans.contains(&user), ErrorCode::Banned),
             (group.dissolved, ErrorCode::Dissolved),
             (by_link == Some(false), ErrorCode::NotFound),
-            (by_link.is_none() && group.policy == JoinPolicy::ByInvitation, ErrorCode::Forbidden),
+            (by_link.is_none() && group.policy == JoinPolicy::ByInvitation, ErrorCode::NotFound),
         ])?;
         if by_link.is_none() && group.policy == JoinPolicy::ByApproval {
             let requests = &mut self.group_mut(id).requests;
