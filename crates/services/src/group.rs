@@ -9,8 +9,8 @@ mod members;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use api::{
-    AppendRequest, Call, Caller, ConversationRequest, GroupIds, GroupService, Groups, MemberRole, Membership,
-    MessageService, RelayRequest, UserIds, UserService, append_request,
+    AppendRequest, Call, Caller, ConversationRequest, EntryRequest, GroupIds, GroupService, Groups, MemberRole,
+    Membership, MessageService, RelayRequest, UserIds, UserService, append_request,
 };
 use async_trait::async_trait;
 use cache::{Cache, Lookup, LookupConfig};
@@ -113,6 +113,59 @@ impl Service {
         self.messages.append(&call, request).await.map(drop)
     }
 
+    async fn create(&self, call: &Call, request: wire::CreateGroup) -> Result<Conversation> {
+        let creator = call.caller()?.user;
+        let id = text::entry_id(&request.id)?;
+        let title = text::title(&request.title)?;
+        let join_policy = policy(request.join_policy)?;
+        let mut others = distinct("members", request.members)?;
+        others.retain(|user| *user != creator.get());
+        let others = self.may_bring(call, others).await?;
+        let group = NewGroup {
+            id: GroupId::new(self.ids.generate(self.clock.now()).get()),
+            request: id,
+            creator,
+            title: title.clone(),
+            join_policy,
+            created_ms: self.clock.now_ms(),
+        };
+        let group = self.store.create(group).await?;
+        let mut enter = vec![MemberRole { user: creator.get(), role: Role::Owner.into() }];
+        enter.extend(members(&others));
+        // What the group is now may have been changed since the first request; what its first entry says was not.
+        let created = Kind::GroupCreated(wire::GroupCreated { title, members: others });
+        let membership = Membership { create: true, enter, ..Membership::default() };
+        self.tell(call, group.id.get(), request.id, created, membership).await?;
+        self.groups.invalidate(&[group.id]).await;
+        Ok(Info::from(group).conversation())
+    }
+
+    /// The outcome of a request that may be a retry. What its id did before stands, whatever became of the right to do it or
+    /// of those it names: a refusal would say that it is not stored.
+    async fn unless_done<F>(
+        &self,
+        call: &Call,
+        group: u64,
+        id: &str,
+        outcome: Result<()>,
+        is_it: F,
+    ) -> Result<wire::Done>
+    where
+        F: Fn(&Kind) -> bool + Send,
+    {
+        let Err(error) = outcome else { return Ok(wire::Done {}) };
+        match self.done_before(call, id).await {
+            Some((conversation, kind)) if conversation == group && is_it(&kind) => Ok(wire::Done {}),
+            _ => Err(error),
+        }
+    }
+
+    /// What the caller's request with this id told, and where; `None` also if that cannot be found out.
+    async fn done_before(&self, call: &Call, id: &str) -> Option<(u64, Kind)> {
+        let found = self.messages.find_entry(call, EntryRequest { id: id.to_owned() }).await.ok()?;
+        Some((found.conversation, found.content?.view().ok()?.kind?))
+    }
+
     /// There are tellings to be told; if nobody hears that now, the next entry rings again.
     async fn relay(&self, call: &Call) {
         if let Err(error) = self.messages.relay(&call.by_service(), RelayRequest {}).await {
@@ -169,39 +222,37 @@ fn policy(policy: i32) -> Result<JoinPolicy> {
 #[async_trait]
 impl GroupService for Service {
     async fn create_group(&self, call: &Call, request: wire::CreateGroup) -> Result<Conversation> {
-        let creator = call.caller()?.user;
-        let id = text::entry_id(&request.id)?;
-        let title = text::title(&request.title)?;
-        let join_policy = policy(request.join_policy)?;
-        let mut others = distinct("members", request.members)?;
-        others.retain(|user| *user != creator.get());
-        let others = self.may_bring(call, others).await?;
-        let group = NewGroup {
-            id: GroupId::new(self.ids.generate(self.clock.now()).get()),
-            request: id,
-            creator,
-            title: title.clone(),
-            join_policy,
-            created_ms: self.clock.now_ms(),
+        let (id, title) = (request.id.clone(), request.title.clone());
+        let error = match self.create(call, request).await {
+            Err(error) => error,
+            created => return created,
         };
-        let group = self.store.create(group).await?;
-        let mut enter = vec![MemberRole { user: creator.get(), role: Role::Owner.into() }];
-        enter.extend(members(&others));
-        // What the group is now may have been changed since the first request; what its first entry says was not.
-        let created = Kind::GroupCreated(wire::GroupCreated { title, members: others });
-        let membership = Membership { create: true, enter, ..Membership::default() };
-        self.tell(call, group.id.get(), request.id, created, membership).await?;
-        self.groups.invalidate(&[group.id]).await;
-        Ok(Info::from(group).conversation())
+        match self.done_before(call, &id).await {
+            Some((group, Kind::GroupCreated(created))) if text::title(&title)? == created.title => {
+                Ok(Info::from(self.group(group).await?).conversation())
+            }
+            _ => Err(error),
+        }
     }
 
     async fn invite(&self, call: &Call, request: wire::Invite) -> Result<wire::Done> {
-        self.bring(call, request).await?;
-        Ok(wire::Done {})
+        let outcome = self.bring(call, request.clone()).await;
+        let is_it = |kind: &Kind| match kind {
+            Kind::MembersAdded(added) => added.members.iter().all(|user| request.users.contains(user)),
+            _ => false,
+        };
+        self.unless_done(call, request.group, &request.id, outcome, is_it).await
     }
 
     async fn join_group(&self, call: &Call, request: wire::JoinGroup) -> Result<wire::Joined> {
-        self.join(call, request).await
+        let outcome = self.join(call, request.clone()).await;
+        let Err(error) = outcome else { return outcome };
+        match self.done_before(call, &request.id).await {
+            Some((group, Kind::MemberJoined(_))) if [0, group].contains(&request.group) => {
+                Ok(join::joined(self.group(group).await?, false))
+            }
+            _ => Err(error),
+        }
     }
 
     async fn leave_group(&self, call: &Call, request: wire::LeaveGroup) -> Result<wire::Done> {
@@ -221,8 +272,14 @@ impl GroupService for Service {
     }
 
     async fn remove_members(&self, call: &Call, request: wire::RemoveMembers) -> Result<wire::Done> {
-        self.remove(call, request).await?;
-        Ok(wire::Done {})
+        let outcome = self.remove(call, request.clone()).await;
+        let is_it = |kind: &Kind| match kind {
+            Kind::MembersRemoved(removed) => {
+                removed.banned == request.ban && removed.members.iter().all(|user| request.users.contains(user))
+            }
+            _ => false,
+        };
+        self.unless_done(call, request.group, &request.id, outcome, is_it).await
     }
 
     async fn lift_bans(&self, call: &Call, request: wire::LiftBans) -> Result<wire::Done> {
@@ -234,8 +291,9 @@ impl GroupService for Service {
     }
 
     async fn set_role(&self, call: &Call, request: wire::SetRole) -> Result<wire::Done> {
-        self.change_role(call, request).await?;
-        Ok(wire::Done {})
+        let outcome = self.change_role(call, &request).await;
+        let changed = Kind::RoleChanged(wire::RoleChanged { member: request.user, role: request.role });
+        self.unless_done(call, request.group, &request.id, outcome, |kind| *kind == changed).await
     }
 
     async fn transfer_group(&self, call: &Call, request: wire::TransferGroup) -> Result<wire::Done> {
@@ -264,8 +322,10 @@ impl GroupService for Service {
     }
 
     async fn answer_join(&self, call: &Call, request: wire::AnswerJoin) -> Result<wire::Done> {
-        self.answer(call, request).await?;
-        Ok(wire::Done {})
+        let outcome = self.answer(call, &request).await;
+        let admitted = Kind::MembersAdded(wire::MembersAdded { members: vec![request.user] });
+        let is_it = |kind: &Kind| request.admit && *kind == admitted;
+        self.unless_done(call, request.group, &request.id, outcome, is_it).await
     }
 
     async fn list_join_requests(&self, call: &Call, request: wire::ListJoinRequests) -> Result<wire::JoinRequests> {

@@ -17,9 +17,9 @@ mod views;
 use std::{sync::Arc, time::Duration};
 
 use api::{
-    AppendRequest, Call, ConversationRequest, FilterMembersRequest, GroupIds, ListGroupsRequest, MessageService,
-    OpenDirectRequest, RelayRequest, Roster, SendRequest, SendResponse, SendResult, SettingsRequest, Standings,
-    UserIds, send_result,
+    AppendRequest, Call, ConversationRequest, EntryRequest, FilterMembersRequest, FoundEntry, GroupIds,
+    ListGroupsRequest, MessageService, OpenDirectRequest, RelayRequest, Roster, SendRequest, SendResponse, SendResult,
+    SettingsRequest, Standings, UserIds, send_result,
 };
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
@@ -326,6 +326,13 @@ impl MessageService for Service {
 
     async fn get_standings(&self, call: &Call, request: UserIds) -> Result<Standings> {
         self.standings(call, request).await
+    }
+
+    async fn find_entry(&self, call: &Call, request: EntryRequest) -> Result<FoundEntry> {
+        let found = self.store.find_entry(call.caller()?.user, text::entry_id(&request.id)?).await?;
+        let found =
+            found.map(|(conversation, entry)| FoundEntry { conversation: conversation.get(), content: entry.content });
+        Ok(found.unwrap_or_default())
     }
 
     async fn relay(&self, _call: &Call, _request: RelayRequest) -> Result<wire::Done> {

@@ -292,7 +292,7 @@ async fn groups_are_made_once_joined_as_their_policy_says_and_left() {
     let join = |id| wire::JoinGroup { id, group: group.id, ..Default::default() };
     let leave = |id| wire::LeaveGroup { id, group: group.id };
     let refused = system.group.join_group(&by(&carol), join(id())).await.unwrap_err();
-    assert_eq!(refused.code(), ErrorCode::Forbidden);
+    assert_eq!(refused.code(), ErrorCode::NotFound);
     let invite = |users: &[&wire::Session]| {
         let users = users.iter().map(|session| user_id(session).get()).collect();
         wire::Invite { id: id(), group: group.id, users }

@@ -103,6 +103,7 @@ macro_rules! contract_suite {
                 members_stay_as_they_are_when_entered_again,
                 effects_are_told_in_order_until_settled,
                 a_group_holds_no_more_than_its_limit,
+                a_group_has_no_more_admins_than_its_limit,
                 members_are_listed_in_pages_to_members_alone;
             administration:
                 authority_is_looked_at_with_the_entry,

@@ -221,6 +221,9 @@ pub enum Refused {
     /// The group would have more than `limits::MEMBERS_MAX` members.
     #[error("the group would have too many members")]
     TooManyMembers,
+    /// The group would have more than `limits::ADMINS_MAX` admins.
+    #[error("the group would have too many admins")]
+    TooManyAdmins,
     /// The sender's role does not allow it.
     #[error("the sender's role does not allow it")]
     RoleTooLow,

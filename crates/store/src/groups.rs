@@ -107,6 +107,9 @@ pub trait Groups: Send + Sync + 'static {
         now_ms: i64,
     ) -> Result<Option<GroupLink>>;
 
+    /// The link that this request of the creator's made.
+    async fn made_link(&self, creator: UserId, request: EntryId) -> Result<Option<GroupLink>>;
+
     /// The link with this code, usable or not.
     async fn link(&self, code: String) -> Result<Option<GroupLink>>;
 

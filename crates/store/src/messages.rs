@@ -307,8 +307,8 @@ pub trait Messages: Send + Sync + 'static {
         entries: u32,
     ) -> Result<Option<Scan>>;
 
-    /// Whether the sender has used this id already.
-    async fn is_used(&self, sender: UserId, id: EntryId) -> Result<bool>;
+    /// The entry that the sender appended with this id, and its log.
+    async fn find_entry(&self, sender: UserId, id: EntryId) -> Result<Option<(ConversationId, Entry)>>;
 
     /// The user's contacts, by ascending id after `after`.
     async fn contacts(&self, user: UserId, after: UserId, limit: u32) -> Result<Vec<ContactRow>>;

@@ -24,6 +24,11 @@ impl Service {
         if !self.members_of(call, key, &[user]).await?.is_empty() {
             return Ok(joined(group, false));
         }
+        if !by_link && group.join_policy == JoinPolicy::ByInvitation {
+            // As one that does not exist: who guesses learns nothing.
+            let message = format!("there is no group {key}, or it is joined by invitation or link only: ask a member");
+            return Err(Error::new(ErrorCode::NotFound, message));
+        }
         if group.dissolved {
             return Err(Error::new(ErrorCode::Dissolved, "this group was dissolved"));
         }
@@ -37,14 +42,11 @@ impl Service {
                     return Err(unusable());
                 }
             }
-            JoinPolicy::Open => {}
             JoinPolicy::ByApproval => {
                 self.ask(call, &group, &request.message).await?;
                 return Ok(joined(group, true));
             }
-            JoinPolicy::ByInvitation => {
-                return Err(Error::new(ErrorCode::Forbidden, "this group is joined by invitation only: ask a member"));
-            }
+            JoinPolicy::Open | JoinPolicy::ByInvitation => {}
         }
         let membership = Membership { enter: members(&[user]), ..Membership::default() };
         self.tell(call, key, id, Kind::MemberJoined(wire::MemberJoined {}), membership).await?;
@@ -72,7 +74,7 @@ impl Service {
         Ok(())
     }
 
-    pub(super) async fn answer(&self, call: &Call, request: wire::AnswerJoin) -> Result<()> {
+    pub(super) async fn answer(&self, call: &Call, request: &wire::AnswerJoin) -> Result<()> {
         let id = text::entry_id(&request.id)?.to_string();
         self.check_administers(call, request.group).await?;
         let (group, user) = (GroupId::new(request.group), UserId::new(request.user));
@@ -152,7 +154,7 @@ impl Service {
     }
 }
 
-fn joined(group: store::Group, waiting: bool) -> wire::Joined {
+pub(super) fn joined(group: store::Group, waiting: bool) -> wire::Joined {
     wire::Joined { conversation: Some(Info::from(group).conversation()), waiting }
 }
 

@@ -3,7 +3,7 @@
 use api::Call;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use protocol::{
-    Error, GroupId, Result, limits,
+    EntryId, Error, GroupId, Result, limits,
     wire::{self, ErrorCode},
 };
 use store::GroupLink;
@@ -18,6 +18,18 @@ impl Service {
     pub(super) async fn create_link(&self, call: &Call, request: wire::CreateGroupLink) -> Result<wire::GroupLink> {
         let creator = call.caller()?.user;
         let id = text::entry_id(&request.id)?;
+        let asked = (GroupId::new(request.group), request.expires_ms, request.uses_max);
+        let made = match self.store.made_link(creator, id).await? {
+            Some(made) => made,
+            None => self.make_link(call, id, request).await?,
+        };
+        if (made.group, made.expires_ms, made.uses_max) != asked {
+            return Err(Error::new(ErrorCode::IdReused, "id: used before to make another link"));
+        }
+        Ok(told(made))
+    }
+
+    async fn make_link(&self, call: &Call, id: EntryId, request: wire::CreateGroupLink) -> Result<GroupLink> {
         self.check_administers(call, request.group).await?;
         if self.group(request.group).await?.dissolved {
             return Err(Error::new(ErrorCode::Dissolved, "this group was dissolved"));
@@ -29,20 +41,14 @@ impl Service {
         let link = GroupLink {
             code: code()?,
             group: GroupId::new(request.group),
-            creator,
+            creator: call.caller()?.user,
             created_ms: now_ms,
             expires_ms: request.expires_ms,
             uses_max: request.uses_max,
             uses: 0,
         };
-        let made = self.store.create_link(link.clone(), id, limits::GROUP_LINKS_MAX, now_ms).await?;
-        let made = made
-            .ok_or_else(|| Error::limit("links of this group", limits::GROUP_LINKS_MAX + 1, limits::GROUP_LINKS_MAX))?;
-        let asked = (link.group, link.expires_ms, link.uses_max);
-        if (made.group, made.expires_ms, made.uses_max) != asked {
-            return Err(Error::new(ErrorCode::IdReused, "id: used before to make another link"));
-        }
-        Ok(told(made))
+        let made = self.store.create_link(link, id, limits::GROUP_LINKS_MAX, now_ms).await?;
+        made.ok_or_else(|| Error::limit("links of this group", limits::GROUP_LINKS_MAX + 1, limits::GROUP_LINKS_MAX))
     }
 
     pub(super) async fn links(&self, call: &Call, request: wire::ListGroupLinks) -> Result<wire::GroupLinks> {

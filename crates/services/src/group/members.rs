@@ -2,7 +2,7 @@
 
 use api::{Call, FilterMembersRequest, MemberRole, Membership};
 use protocol::{
-    Error, GroupId, Result, limits,
+    Error, GroupId, Result,
     wire::{self, ErrorCode, Role, content::Kind},
 };
 
@@ -56,23 +56,14 @@ impl Service {
         self.tell(call, request.group, request.id, removed, membership).await
     }
 
-    pub(super) async fn change_role(&self, call: &Call, request: wire::SetRole) -> Result<()> {
+    pub(super) async fn change_role(&self, call: &Call, request: &wire::SetRole) -> Result<()> {
         let Ok(role @ (Role::Member | Role::Admin)) = Role::try_from(request.role) else {
             return Err(Error::invalid("role: allowed are MEMBER and ADMIN; an owner is made by transfer_group"));
         };
         self.check_other(call, request.user)?;
-        // Whoever is not the owner is refused where it is written, which knows a retry of what was done as owner.
-        let is_owner = self.me(call, request.group).await?.role() == Role::Owner;
-        if is_owner && self.row(call, request.group, request.user).await?.role() == role {
+        at_least(Role::Owner, self.me(call, request.group).await?.role())?;
+        if self.row(call, request.group, request.user).await?.role() == role {
             return Ok(());
-        }
-        if is_owner && role == Role::Admin {
-            let first = wire::ListMembers { group: request.group, after: 0, limit: 1, admins: true };
-            // The owner is among them.
-            let admins = self.messages.list_members(call, first).await?.total.saturating_sub(1);
-            if admins >= limits::ADMINS_MAX {
-                return Err(Error::limit("admins", admins + 1, limits::ADMINS_MAX));
-            }
         }
         let membership = Membership {
             roles: vec![MemberRole { user: request.user, role: role.into() }],
@@ -80,7 +71,7 @@ impl Service {
             ..Membership::default()
         };
         let changed = Kind::RoleChanged(wire::RoleChanged { member: request.user, role: role.into() });
-        self.tell(call, request.group, request.id, changed, membership).await
+        self.tell(call, request.group, request.id.clone(), changed, membership).await
     }
 
     pub(super) async fn transfer(&self, call: &Call, request: wire::TransferGroup) -> Result<()> {

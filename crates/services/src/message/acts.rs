@@ -105,7 +105,7 @@ impl Service {
 
     pub(super) async fn change_draft(&self, call: &Call, request: wire::SaveDraft) -> Result<()> {
         let conversation = ConversationId::new(request.conversation);
-        let draft = request.draft.filter(|draft| !draft.text.is_empty() || draft.reply_to > 0);
+        let draft = request.draft.clone().filter(|draft| !draft.text.is_empty() || draft.reply_to > 0);
         let draft = draft.map(|draft| wire::Draft { time_ms: self.clock.now_ms(), ..draft });
         if let Some(draft) = &draft {
             text::at_most_bytes("draft.text", &draft.text, limits::DRAFT_BYTES_MAX)?;
@@ -118,10 +118,17 @@ impl Service {
         let changed = wire::DraftChanged { conversation: request.conversation, draft: draft.clone() };
         let act = ConversationAct::Draft(draft);
         match self.tell_self(call, &request.id, conversation, Kind::DraftChanged(changed), act).await {
-            // A retry bears another time, and what the first one said may be erased: the id alone tells that it was stored.
-            Err(error) if error.code() == ErrorCode::IdReused => Ok(()),
+            Err(error) if error.code() == ErrorCode::IdReused && self.kept_draft(call, &request).await? => Ok(()),
             outcome => outcome,
         }
+    }
+
+    /// Whether this request kept a draft before: a retry bears another time, and what the first one said may be erased.
+    async fn kept_draft(&self, call: &Call, request: &wire::SaveDraft) -> Result<bool> {
+        let id = text::entry_id(&request.id)?;
+        let found = self.store.find_entry(call.caller()?.user, id).await?;
+        let kind = found.and_then(|(_, entry)| entry.content?.view().ok()?.kind);
+        Ok(matches!(kind, Some(Kind::DraftChanged(told)) if told.conversation == request.conversation))
     }
 
     pub(super) async fn delete_from_view(&self, call: &Call, request: wire::DeleteForMe) -> Result<()> {

@@ -253,6 +253,10 @@ fn refusal(refused: Refused) -> Error {
             let max = protocol::limits::MEMBERS_MAX;
             Error::new(ErrorCode::LimitExceeded, format!("members: the group would have more than the {max} allowed"))
         }
+        Refused::TooManyAdmins => {
+            let max = protocol::limits::ADMINS_MAX;
+            Error::new(ErrorCode::LimitExceeded, format!("admins: the group would have more than the {max} allowed"))
+        }
         Refused::RoleTooLow => forbidden("your role in this group does not allow it"),
         Refused::Muted(0) => Error::new(ErrorCode::Muted, "only owner and admins may write in this group now"),
         Refused::Muted(until_ms) => {

@@ -34,7 +34,7 @@ impl Claim {
                 "content.forwarded: missing; with `forward_of` it names the original's sender and time",
             )),
             (Some((kind, mark)), Some(of)) => match self.check_original(store, of, kind, mark).await {
-                Err(_) if store.is_used(self.sender, self.id).await? => Ok(()),
+                Err(_) if store.find_entry(self.sender, self.id).await?.is_some() => Ok(()),
                 outcome => outcome,
             },
         }

@@ -52,7 +52,7 @@ async fn everybody_joins_an_open_group_once_and_nobody_one_by_invitation() {
     }
     assert_eq!(bed.kinds(ben, group).await.len(), 2);
     let closed = bed.group_joined(&[ann], JoinPolicy::ByInvitation).await;
-    assert_eq!(code_of(bed.group.join_group(&by(ben), join(closed))).await, ErrorCode::Forbidden);
+    assert_eq!(code_of(bed.group.join_group(&by(ben), join(closed))).await, ErrorCode::NotFound);
     assert_eq!(code_of(bed.group.join_group(&by(ben), join(7))).await, ErrorCode::NotFound);
 }
 

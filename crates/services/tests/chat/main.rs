@@ -11,3 +11,4 @@ mod joining;
 mod presence;
 mod pushes;
 mod reading;
+mod retries;

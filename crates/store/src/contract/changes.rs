@@ -236,8 +236,10 @@ pub async fn an_id_is_known_to_be_used(store: Arc<dyn Store>) {
     let [a, b] = scene.users().await;
     let direct = scene.direct(a, b).await;
     let entry = message(direct, a, "hi");
-    assert!(!scene.store.is_used(a, entry.id).await.unwrap());
+    assert_eq!(scene.store.find_entry(a, entry.id).await.unwrap(), None);
     scene.append(entry.clone()).await.unwrap();
-    assert!(scene.store.is_used(a, entry.id).await.unwrap());
-    assert!(!scene.store.is_used(b, entry.id).await.unwrap());
+    let (conversation, found) = scene.store.find_entry(a, entry.id).await.unwrap().unwrap();
+    assert_eq!((conversation, found.position, found.sender), (direct, 1, a.get()));
+    assert_eq!(found.content.unwrap().as_bytes(), &entry.content);
+    assert_eq!(scene.store.find_entry(b, entry.id).await.unwrap(), None);
 }

@@ -56,6 +56,9 @@ pub async fn links_are_made_once_and_limited(store: Arc<dyn Store>) {
     let first = EntryId::generate();
     assert_eq!(create(link("one", 0, 0), first, 2).await, Some(link("one", 0, 0)));
     assert_eq!(create(link("another", 0, 0), first, 1).await, Some(link("one", 0, 0)));
+    let made = async |creator, request| scene.store.made_link(UserId::new(creator), request).await.unwrap();
+    assert_eq!(made(7, first).await, Some(link("one", 0, 0)));
+    assert_eq!((made(8, first).await, made(7, EntryId::generate()).await), (None, None));
     assert!(create(link("over", NOW_MS, 0), EntryId::generate(), 2).await.is_some());
     assert!(create(link("two", NOW_MS + 1, 0), EntryId::generate(), 2).await.is_some());
     assert_eq!(create(link("three", 0, 0), EntryId::generate(), 2).await, None);

@@ -165,6 +165,25 @@ pub async fn a_group_holds_no_more_than_its_limit(store: Arc<dyn Store>) {
     assert_eq!(scene.store.member_count(group).await.unwrap(), limits::MEMBERS_MAX);
 }
 
+/// The limit counts those who would be admins after the entry; who hands the group over becomes one.
+pub async fn a_group_has_no_more_admins_than_its_limit(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    let crowd: Vec<UserId> = (0..limits::ADMINS_MAX + 2).map(|n| UserId::new(1_000_000 + n)).collect();
+    let (owner, admins, last) = (crowd[0], &crowd[1..crowd.len() - 1], crowd[crowd.len() - 1]);
+    let group = scene.group(&crowd).await;
+    let give = async |by, roles: Vec<(UserId, Role)>| {
+        scene.append(moving(group, by, Membership { roles, ..Membership::default() })).await.map(|_| ())
+    };
+    let made = admins.iter().map(|user| (*user, Role::Admin)).collect();
+    give(owner, made).await.unwrap();
+    assert_eq!(give(owner, vec![(last, Role::Admin)]).await, Err(Refused::TooManyAdmins));
+    assert_eq!(give(owner, vec![(last, Role::Owner), (owner, Role::Admin)]).await, Err(Refused::TooManyAdmins));
+    give(owner, vec![(admins[0], Role::Admin)]).await.unwrap();
+    give(owner, vec![(admins[0], Role::Owner), (owner, Role::Admin)]).await.unwrap();
+    give(admins[0], vec![(owner, Role::Member), (last, Role::Admin)]).await.unwrap();
+    assert_eq!(give(admins[0], vec![(owner, Role::Admin)]).await, Err(Refused::TooManyAdmins));
+}
+
 /// In the order of their ids, each once.
 pub async fn members_are_listed_in_pages_to_members_alone(store: Arc<dyn Store>) {
     let scene = Scene::new(store);

@@ -86,6 +86,10 @@ impl Groups for SqliteStore {
         self.write(move |writer| writer.create_link(&link, request, links_max, now_ms)).await
     }
 
+    async fn made_link(&self, creator: UserId, request: EntryId) -> Result<Option<GroupLink>> {
+        self.read(move |connection| links::made(connection, creator, request)).await
+    }
+
     async fn link(&self, code: String) -> Result<Option<GroupLink>> {
         self.read(move |connection| links::find(connection, &code)).await
     }

@@ -54,13 +54,8 @@ impl Writer<'_> {
         links_max: usize,
         now_ms: i64,
     ) -> rusqlite::Result<Option<GroupLink>> {
-        let creator = column(link.creator.get());
-        let found = self
-            .prepared(&format!("SELECT {COLUMNS} FROM group_links WHERE creator = ?1 AND request = ?2"))?
-            .query_row(params![creator, request.as_bytes()], from_row)
-            .optional()?;
-        if found.is_some() {
-            return Ok(found);
+        if let Some(made) = made(self.connection, link.creator, request)? {
+            return Ok(Some(made));
         }
         let usable: u64 = self
             .prepared(&format!("SELECT count(*) FROM group_links WHERE \"group\" = ?1 AND {USABLE}"))?
@@ -75,7 +70,7 @@ impl Writer<'_> {
         .execute(params![
             link.code,
             column(link.group.get()),
-            creator,
+            column(link.creator.get()),
             request.as_bytes(),
             link.created_ms,
             link.expires_ms,
@@ -152,6 +147,14 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<GroupLink> {
         uses_max: row.get(5)?,
         uses: row.get(6)?,
     })
+}
+
+/// The link that a request made.
+pub(super) fn made(connection: &Connection, creator: UserId, request: EntryId) -> rusqlite::Result<Option<GroupLink>> {
+    connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM group_links WHERE creator = ?1 AND request = ?2"))?
+        .query_row(params![column(creator.get()), request.as_bytes()], from_row)
+        .optional()
 }
 
 /// The link with this code.

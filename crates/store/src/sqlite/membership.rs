@@ -10,7 +10,7 @@ use rusqlite::params;
 
 use super::{
     append::{Outcome, Written, appended},
-    convert::column,
+    convert::{column, number},
     logs::{Log, NewMember},
     writer::Writer,
 };
@@ -133,6 +133,9 @@ impl Writer<'_> {
                 return Ok(Err(Refused::NothingThere));
             }
         }
+        if self.admins_after(conversation, membership)? > limits::ADMINS_MAX {
+            return Ok(Err(Refused::TooManyAdmins));
+        }
         // A group that is only made now has no bans.
         if log.last_position > 0 {
             let mut ban = self.prepared("SELECT 1 FROM bans WHERE conversation = ?1 AND user = ?2")?;
@@ -151,6 +154,23 @@ impl Writer<'_> {
             return Ok(Err(Refused::TooManyMembers));
         }
         Ok(Ok(()))
+    }
+
+    /// How many admins there are once roles have changed; 0 if none is made one.
+    fn admins_after(&mut self, conversation: i64, membership: &Membership) -> rusqlite::Result<u64> {
+        if !membership.roles.iter().any(|(_, role)| *role == Role::Admin) {
+            return Ok(0);
+        }
+        let mut admins: u64 = self
+            .prepared("SELECT count(*) FROM members WHERE conversation = ?1 AND role = ?2")?
+            .query_row([conversation, Role::Admin as i64], |row| number(row, 0))?;
+        for &(user, role) in &membership.roles {
+            if let Some(member) = self.member(conversation, column(user.get()))? {
+                admins += u64::from(role == Role::Admin);
+                admins -= u64::from(member.role == Role::Admin);
+            }
+        }
+        Ok(admins)
     }
 
     /// Writes the members' rows, and an effect for each of them.

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     SqliteStore, changes, contacts,
-    convert::{self, column},
+    convert::{self, ENTRY_COLUMNS, column},
     direct, heads, members, pages,
     views::Sight,
 };
@@ -193,11 +193,16 @@ impl Messages for SqliteStore {
         .await
     }
 
-    async fn is_used(&self, sender: UserId, id: EntryId) -> Result<bool> {
+    async fn find_entry(&self, sender: UserId, id: EntryId) -> Result<Option<(ConversationId, Entry)>> {
         self.read(move |connection| {
             connection
-                .prepare_cached("SELECT 1 FROM entries WHERE id = ?1 AND sender = ?2")?
-                .exists(params![id.as_bytes(), column(sender.get())])
+                .prepare_cached(&format!(
+                    "SELECT {ENTRY_COLUMNS}, conversation FROM entries WHERE id = ?1 AND sender = ?2"
+                ))?
+                .query_row(params![id.as_bytes(), column(sender.get())], |row| {
+                    Ok((convert::conversation(row, 7)?, convert::entry(row, convert::content(row)?)?))
+                })
+                .optional()
         })
         .await
     }
