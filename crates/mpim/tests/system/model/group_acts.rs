@@ -148,6 +148,7 @@ impl Run {
 
     async fn join(&mut self, device: usize, id: ConversationId, link: Option<String>, message: String) -> Touched {
         let (user, entry) = (self.user_of(device), new_id());
+        let before = self.reference.logs[&id].end();
         let (waits, expected) = split(self.reference.join(id, user, entry, link.as_deref(), &message));
         let group = if link.is_some() { 0 } else { id.get() };
         let link = link.unwrap_or_default();
@@ -155,6 +156,9 @@ impl Run {
         if let Some(answer) = self.check(device, Request::JoinGroup(request), expected).await {
             let Answer::Joined(joined) = answer else { panic!("{answer:?}") };
             assert_eq!(Some(joined.waiting), waits);
+        }
+        if self.reference.logs[&id].end() == before {
+            self.forget_last();
         }
         Touched::Conversation(id)
     }
