@@ -22,7 +22,10 @@ pub use self::{
     follow::Follower,
     kind::Secret,
     mistake::{Mistake, Mistakes, Place},
-    settings::{Config, Gateway, Log, LogFormat, LogRotation, Message, RedisCache, RedisQueue, Server, Store, User},
+    settings::{
+        Config, Gateway, Log, LogFormat, LogRotation, Message, MySql, RedisCache, RedisQueue, Rpc, Server, Store, User,
+        ZooKeeper,
+    },
 };
 
 impl Config {

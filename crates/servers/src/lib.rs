@@ -4,6 +4,7 @@
 //! Nothing of the machine's own configuration is read, no service of the machine is touched, and nothing is listened to from
 //! outside. A server is started again in its directory with [`Process::kill`] and the server's `restart`.
 
+mod known;
 mod mariadb;
 mod nginx;
 mod port;
@@ -15,6 +16,7 @@ mod zookeeper;
 use std::{io, path::PathBuf};
 
 pub use self::{
+    known::Known,
     mariadb::MariaDb,
     nginx::Nginx,
     port::free_port,

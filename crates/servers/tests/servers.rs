@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use servers::{Ensemble, Error, Lifetime, MariaDb, Nginx, Redis, RedisCluster, Sentinel, ZooKeeper, free_port};
+use servers::{Ensemble, Error, Known, Lifetime, MariaDb, Nginx, Redis, RedisCluster, Sentinel, ZooKeeper, free_port};
 
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -27,6 +27,22 @@ async fn redis_serves_is_killed_and_serves_again_where_it_was() {
     let address = redis.address();
     drop(redis);
     assert!(!accepts(address), "a bound server ends with what stands for it");
+}
+
+#[tokio::test]
+async fn a_detached_server_lives_on_until_it_is_stopped_by_who_knows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let redis = Redis::start("redis", dir.path(), free_port(), &[], Lifetime::Detached).await.unwrap();
+    let (known, address) = (Known::of(redis.process.id()).unwrap(), redis.address());
+    drop(redis);
+    assert!(known.is_running() && accepts(address));
+    assert!(known.memory().unwrap() > 0 && known.cpu().is_some());
+    let another = Known { began: known.began + 1, ..known };
+    assert!(!another.is_running() && another.stop(STOP_WITHIN).await);
+    assert!(accepts(address), "who has its id by chance is let be");
+    assert!(known.stop(STOP_WITHIN).await);
+    assert!(!known.is_running() && !accepts(address));
+    assert!(known.stop(STOP_WITHIN).await, "it has ended: nothing is to be done");
 }
 
 #[tokio::test]

@@ -180,12 +180,7 @@ impl Kind for Address {
     type Value = String;
 
     fn read(&self, raw: &Raw) -> Option<String> {
-        let text = text_of(raw)?;
-        let (host, port) = text.rsplit_once(':')?;
-        // An IPv6 address has colons of its own and needs brackets.
-        let bracketed = host.starts_with('[') && host.ends_with(']');
-        let valid = !host.is_empty() && (bracketed || !host.contains(':')) && !host.contains(char::is_whitespace);
-        (valid && port.parse::<u16>().is_ok()).then(|| text.to_owned())
+        text_of(raw).filter(|text| is_address(text)).map(str::to_owned)
     }
 
     fn write(&self, value: &String) -> String {
@@ -194,6 +189,76 @@ impl Kind for Address {
 
     fn allowed(&self) -> String {
         "HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080".into()
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    // An IPv6 address has colons of its own and needs brackets.
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    let valid = !host.is_empty()
+        && (bracketed || !host.contains(':'))
+        && !host.contains(|c: char| c.is_whitespace() || c == ',');
+    valid && port.parse::<u16>().is_ok()
+}
+
+/// `HOST:PORT`, or none (empty).
+pub(super) struct OptionalAddress;
+
+impl Kind for OptionalAddress {
+    type Value = Option<String>;
+
+    fn read(&self, raw: &Raw) -> Option<Option<String>> {
+        let text = text_of(raw)?;
+        (text.is_empty() || is_address(text)).then(|| Some(text.to_owned()).filter(|text| !text.is_empty()))
+    }
+
+    fn write(&self, value: &Option<String>) -> String {
+        quoted(value.as_deref().unwrap_or(""))
+    }
+
+    fn allowed(&self) -> String {
+        format!("{}, or empty", Address.allowed())
+    }
+}
+
+/// `HOST:PORT,HOST:PORT,…`
+pub(super) struct Addresses;
+
+impl Kind for Addresses {
+    type Value = String;
+
+    fn read(&self, raw: &Raw) -> Option<String> {
+        text_of(raw).filter(|text| text.split(',').all(is_address)).map(str::to_owned)
+    }
+
+    fn write(&self, value: &String) -> String {
+        quoted(value)
+    }
+
+    fn allowed(&self) -> String {
+        "HOST:PORT, or several with commas between them".into()
+    }
+}
+
+/// A node of ZooKeeper's tree.
+pub(super) struct NodePath;
+
+impl Kind for NodePath {
+    type Value = String;
+
+    fn read(&self, raw: &Raw) -> Option<String> {
+        let is_name = |name: &str| !["", ".", ".."].contains(&name) && !name.contains(char::is_control);
+        let text = text_of(raw)?;
+        text.strip_prefix('/').filter(|names| names.split('/').all(is_name)).map(|_| text.to_owned())
+    }
+
+    fn write(&self, value: &String) -> String {
+        quoted(value)
+    }
+
+    fn allowed(&self) -> String {
+        "a path of ZooKeeper's, such as /mpim".into()
     }
 }
 

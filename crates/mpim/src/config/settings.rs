@@ -4,8 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     kind::{
-        Address, Choice, FilePath, Host, Kind, Levels, OptionalPath, OptionalSecret, Secret, Switch, Text, Whole,
-        milliseconds, seconds,
+        Address, Addresses, Choice, FilePath, Host, Kind, Levels, NodePath, OptionalAddress, OptionalPath,
+        OptionalSecret, Secret, Switch, Text, Whole, milliseconds, seconds,
     },
     source::Raw,
 };
@@ -122,6 +122,12 @@ settings! {
         listen: String = Address, "127.0.0.1:8080";
         /// How long clients may take, when the process is told to stop, to receive what is theirs.
         shutdown_grace: Duration = seconds(0..=3_600), 10;
+        /// What tokens are signed with: 64 hexadecimal digits, the same for all user services of a system. In one process it
+        /// is made on the first start.
+        secret_key: Option<Secret> = OptionalSecret, "";
+        /// What `mpim admin` shows: 64 hexadecimal digits, the same for all gateways. In one process it is made on the first
+        /// start; a gateway without one refuses `mpim admin`.
+        admin_key: Option<Secret> = OptionalSecret, "";
     }
 
     /// Client connections. The rates may be changed while the process runs; a rate of 0 means no limit.
@@ -241,6 +247,50 @@ settings! {
         /// Whether receivers may have addresses that are not public (this machine, the local network), and http: URLs. Then
         /// whoever may make a bot can have requests sent there.
         allow_private: bool = Switch, false;
+    }
+
+    /// How the processes of a distributed system reach each other. Not used in one process.
+    rpc: Rpc {
+        /// Where this process takes calls of the others. Port 0 takes a free one.
+        listen: String = Address, "127.0.0.1:0";
+        /// Where the others reach it, if that is another address; its port 0 means the port of `listen`.
+        advertise: Option<String> = OptionalAddress, "";
+        /// What the processes know each other by; the same for all of a system, at least 32 characters.
+        secret: Option<Secret> = OptionalSecret, "";
+        /// This process's certificate (PEM): calls are encrypted then, and both sides show that they are of the authority's.
+        tls_certificate: Option<PathBuf> = OptionalPath, "";
+        /// The certificate's key (PEM).
+        tls_key: Option<PathBuf> = OptionalPath, "";
+        /// The authority that certified the processes (PEM).
+        tls_authority: Option<PathBuf> = OptionalPath, "";
+        /// Connections to each instance of a service.
+        connections: usize = Whole(1..=64), 2;
+        /// Where this process runs; callers prefer instances of their own zone.
+        zone: String = Text, "";
+        /// Its share of the work relative to the others; 0: none.
+        weight: u32 = Whole(0..=1_000_000), 100;
+    }
+
+    /// Discovery, node numbers, live configuration. Not used in one process.
+    zookeeper: ZooKeeper {
+        /// The servers: HOST:PORT, several with commas between them.
+        hosts: String = Addresses, "127.0.0.1:2181";
+        /// The path under which everything is kept. Systems that share a ZooKeeper have one each.
+        root: String = NodePath, "/mpim";
+        /// After so long without a word, ZooKeeper takes this process for gone.
+        session_timeout: Duration = milliseconds(1_000..=600_000), 10_000;
+    }
+
+    /// The database of a distributed system. Not used in one process.
+    mysql: MySql {
+        /// The database by its URL: mysql://USER:PASSWORD@HOST:PORT/DATABASE. It has to be there; tables are made.
+        url: Option<Secret> = OptionalSecret, "";
+        /// A replica to read history from, by its URL.
+        replica_url: Option<Secret> = OptionalSecret, "";
+        /// Connections at most, to each of them.
+        max_connections: u32 = Whole(1..=10_000), 16;
+        /// How long a statement or a free connection may take.
+        timeout: Duration = milliseconds(1..=600_000), 10_000;
     }
 
     /// The embedded store.
