@@ -97,7 +97,6 @@ impl Service {
     pub(super) async fn change_settings(&self, call: &Call, request: wire::SetConversation) -> Result<()> {
         let settings = request.settings.unwrap_or_default();
         let conversation = ConversationId::new(request.conversation);
-        self.log_end(call.caller()?.user, conversation).await?;
         let changed = wire::ConversationChanged { conversation: request.conversation, settings: Some(settings) };
         let act = ConversationAct::Settings(settings);
         self.tell_self(call, &request.id, conversation, Kind::ConversationChanged(changed), act).await
@@ -114,7 +113,6 @@ impl Service {
                 position("draft.reply_to", draft.reply_to)?;
             }
         }
-        self.log_end(call.caller()?.user, conversation).await?;
         let changed = wire::DraftChanged { conversation: request.conversation, draft: draft.clone() };
         let act = ConversationAct::Draft(draft);
         match self.tell_self(call, &request.id, conversation, Kind::DraftChanged(changed), act).await {
@@ -148,13 +146,16 @@ impl Service {
         if largest == 0 {
             return Err(Error::invalid("positions, up_to: name at least one message"));
         }
-        let end = self.log_end(user, conversation).await?;
-        if largest > end {
-            return Err(Error::invalid(format!("positions, up_to: the conversation ends at {end}, before {largest}")));
+        // Who is no member is refused where it is written, which knows a retry of what a member did.
+        if let Some(end) = self.log_end(user, conversation).await? {
+            if largest > end {
+                let message = format!("positions, up_to: the conversation ends at {end}, before {largest}");
+                return Err(Error::invalid(message));
+            }
+            // Before they are hidden, so that what cannot be seen does not count as unread.
+            let mark = ReadMark { conversation, user, position: largest };
+            self.mark_read(call, mark).await?;
         }
-        // Before they are hidden, so that what cannot be seen does not count as unread.
-        let mark = ReadMark { conversation, user, position: largest };
-        self.mark_read(call, mark).await?;
         let deleted = wire::MessagesDeleted {
             conversation: request.conversation,
             positions: positions.clone(),
@@ -164,11 +165,11 @@ impl Service {
         self.tell_self(call, &request.id, conversation, Kind::MessagesDeleted(deleted), act).await
     }
 
-    /// The conversation's last position. Refused to those who are not members.
-    async fn log_end(&self, user: UserId, conversation: ConversationId) -> Result<u64> {
+    /// The conversation's last position; `None` for those who are not members.
+    async fn log_end(&self, user: UserId, conversation: ConversationId) -> Result<Option<u64>> {
         let page = PageRequest { conversation, from: Headed::After(POSITION_MAX), limit: 1 };
         let page = self.store.read_pages(user, vec![page], limits::PAGE_BYTES_MAX).await?.pop().flatten();
-        page.map(|page| page.last_position).ok_or_else(Error::not_member)
+        Ok(page.map(|page| page.last_position))
     }
 
     /// Appends to the caller's personal log. That it is so already is no failure.

@@ -3,7 +3,7 @@
 use api::{GroupService as _, MessageService as _};
 use protocol::wire::{self, ErrorCode, JoinPolicy, Role, WritePolicy};
 
-use crate::bed::{Bed, by, code_of, id};
+use crate::bed::{Bed, by, code_of, id, text};
 
 async fn friends_only(bed: &Bed, user: u64) {
     bed.settle(user, wire::SettingsChanged { write_policy: WritePolicy::Friends.into(), invisible: false }).await;
@@ -104,4 +104,31 @@ async fn a_draft_is_kept_once_and_its_id_is_good_for_nothing_else() {
     let named = wire::SetNickname { id: id(), group, nickname: "Ann".into() };
     bed.group.set_nickname(&by(ann), named.clone()).await.unwrap();
     assert_eq!(code_of(save(named.id, group, "three")).await, ErrorCode::IdReused);
+}
+
+#[tokio::test]
+async fn what_a_member_made_of_a_conversation_stands_when_the_member_has_left() {
+    let bed = Bed::start();
+    let (ann, ben) = (bed.user("ann").await, bed.user("ben").await);
+    let group = bed.group(&[ann, ben]).await;
+    bed.say(ann, group, text("hi")).await.unwrap();
+    let settings = Some(wire::ConversationSettings { pinned: true, ..Default::default() });
+    let set = wire::SetConversation { id: id(), conversation: group, settings };
+    let draft = Some(wire::Draft { text: "soon".into(), ..Default::default() });
+    let save = wire::SaveDraft { id: id(), conversation: group, draft };
+    let delete = wire::DeleteForMe { id: id(), conversation: group, positions: vec![2], up_to: 0 };
+    for left in [false, true] {
+        bed.message.set_conversation(&by(ben), set.clone()).await.unwrap();
+        bed.message.save_draft(&by(ben), save.clone()).await.unwrap();
+        bed.message.delete_for_me(&by(ben), delete.clone()).await.unwrap();
+        if !left {
+            bed.group.leave_group(&by(ben), wire::LeaveGroup { id: id(), group }).await.unwrap();
+        }
+    }
+    let anew = wire::SetConversation { id: id(), ..set };
+    assert_eq!(code_of(bed.message.set_conversation(&by(ben), anew)).await, ErrorCode::NotMember);
+    let anew = wire::SaveDraft { id: id(), ..save };
+    assert_eq!(code_of(bed.message.save_draft(&by(ben), anew)).await, ErrorCode::NotMember);
+    let anew = wire::DeleteForMe { id: id(), ..delete };
+    assert_eq!(code_of(bed.message.delete_for_me(&by(ben), anew)).await, ErrorCode::NotMember);
 }
