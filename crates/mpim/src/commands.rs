@@ -3,6 +3,7 @@
 mod admin;
 pub mod bench;
 pub mod client;
+mod cluster;
 mod config;
 mod up;
 
@@ -15,6 +16,8 @@ use clap::Subcommand;
 pub enum Command {
     /// Run everything in one process, with embedded stores.
     Up(up::UpArgs),
+    /// Run a whole distributed system on this machine, with the real Redis, MariaDB, ZooKeeper and Nginx.
+    Cluster(cluster::ClusterArgs),
     /// Chat from the terminal and from scripts.
     Client(client::ClientArgs),
     /// Put load on a server and measure it.
@@ -39,6 +42,7 @@ impl Command {
         let code = runtime.block_on(async {
             match self {
                 Self::Up(args) => up::run(args).await.map(|()| ExitCode::SUCCESS),
+                Self::Cluster(args) => cluster::run(args).await,
                 Self::Client(args) => client::run(args).await.map(|()| ExitCode::SUCCESS),
                 Self::Bench(args) => bench::run(args).await,
                 Self::Admin(args) => admin::run(args).await.map(|()| ExitCode::SUCCESS),

@@ -3,9 +3,6 @@
 mod bots;
 
 use std::{
-    fs, io,
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -25,7 +22,10 @@ use tokio::{net::TcpListener, sync::watch};
 use webhooks::{Bell, Webhooks};
 
 use self::bots::Bots;
-use crate::config::Config;
+use crate::{
+    config::Config,
+    secrets::{make_digits, read_or_make},
+};
 
 /// The least time for the services and the store to end.
 const REST_MIN: Duration = Duration::from_secs(5);
@@ -191,38 +191,16 @@ fn secret_key(path: &Path) -> anyhow::Result<SecretKey> {
 
 /// Reads the key of those who run the server, or makes it on the first start: text, so that scripts can show it.
 fn admin_key(path: &Path) -> anyhow::Result<AdminKey> {
-    let digits = || -> io::Result<Vec<u8>> {
-        let key = SecretKey::generate()?;
-        Ok(key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes())
-    };
-    let bytes = read_or_make(path, digits)?;
+    let bytes = read_or_make(path, make_digits)?;
     let key = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
     key.with_context(|| {
         format!("{} does not hold {} hexadecimal digits; remove it to get a new key", path.display(), AdminKey::DIGITS)
     })
 }
 
-/// Reads a secret's file, or makes it, readable for the owner only.
-fn read_or_make(path: &Path, make: impl FnOnce() -> io::Result<Vec<u8>>) -> anyhow::Result<Vec<u8>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let secret = make()?;
-            // Whole or not at all: a half-written one would be found at the next start.
-            let new = path.with_extension("key.new");
-            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(&secret)?;
-            file.sync_all()?;
-            fs::rename(&new, path).with_context(|| format!("cannot write {}", path.display()))?;
-            Ok(secret)
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 

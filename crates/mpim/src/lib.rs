@@ -2,7 +2,9 @@
 //!
 //! [`embedded`] is all of MPIM in one process, as `mpim up` and in-process tests run it.
 
+pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod embedded;
 pub mod logging;
+mod secrets;

@@ -22,7 +22,7 @@ pub use self::{
     port::free_port,
     process::{Lifetime, Process},
     program::{Program, find},
-    redis::{Redis, RedisCluster, Sentinel},
+    redis::{Redis, RedisCluster, Sentinel, answers},
     zookeeper::{Ensemble, ZooKeeper},
 };
 

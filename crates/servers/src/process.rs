@@ -72,7 +72,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// It has ended, or does not serve within this time.
+    /// It has ended, or does not serve within this time: then it is ended.
     pub async fn until(&mut self, within: Duration, mut serves: impl AsyncFnMut() -> bool) -> Result<()> {
         let end = Instant::now() + within;
         loop {
@@ -83,6 +83,7 @@ impl Process {
                 return Err(self.failed(format!("ended: {status}")));
             }
             if Instant::now() > end {
+                self.kill();
                 return Err(self.failed(format!("did not serve within {within:?}")));
             }
             sleep(LOOK_AGAIN).await;

@@ -62,12 +62,12 @@ impl Redis {
 
     async fn ready(&mut self) -> Result<()> {
         let address = self.address();
-        self.process.until(READY_WITHIN, async || asked(address, "PING\r\n", "+PONG").await).await
+        self.process.until(READY_WITHIN, async || answers(address, "PING\r\n", "+PONG").await).await
     }
 }
 
-/// Whether the server answers a line with something that contains `wanted`.
-pub(crate) async fn asked(address: SocketAddr, line: &str, wanted: &str) -> bool {
+/// Whether the server at an address answers a line with something that contains `wanted`, within a second.
+pub async fn answers(address: SocketAddr, line: &str, wanted: &str) -> bool {
     let look = async {
         let mut stream = TcpStream::connect(address).await.ok()?;
         stream.write_all(line.as_bytes()).await.ok()?;
@@ -124,7 +124,7 @@ impl RedisCluster {
         }
         for node in &mut nodes {
             let address = node.address();
-            let all_served = async || asked(address, "CLUSTER INFO\r\n", "cluster_state:ok").await;
+            let all_served = async || answers(address, "CLUSTER INFO\r\n", "cluster_state:ok").await;
             node.process.until(READY_WITHIN, all_served).await?;
         }
         Ok(Self { nodes })
@@ -180,7 +180,7 @@ impl Sentinel {
         for sentinel in &mut sentinels {
             let address = sentinel.address();
             let knows_all = async || {
-                let known = |what: &'static str| asked(address, "INFO sentinel\r\n", what);
+                let known = |what: &'static str| answers(address, "INFO sentinel\r\n", what);
                 known("slaves=1,sentinels=3").await
             };
             sentinel.process.until(READY_WITHIN, knows_all).await?;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, Lifetime, Process, Program, Result, find, free_port, redis::asked};
+use crate::{Error, Lifetime, Process, Program, Result, find, free_port, redis::answers};
 
 const PACKAGE: &str = "zookeeper";
 /// Where Debian puts what it is made of, and its libraries.
@@ -86,7 +86,7 @@ impl ZooKeeper {
     /// Waits until it serves; as a member of an ensemble, until there are enough of them.
     async fn ready(&mut self) -> Result<()> {
         let address = self.address();
-        self.process.until(READY_WITHIN, async || asked(address, "srvr", "Mode: ").await).await
+        self.process.until(READY_WITHIN, async || answers(address, "srvr", "Mode: ").await).await
     }
 }
 

@@ -11,8 +11,8 @@ use super::{
 /// Begins the names of all variables.
 const PREFIX: &str = "MPIM_";
 
-/// The variable of a key.
-pub(super) fn variable(section: &str, key: &str) -> String {
+/// The variable of a key; of a secret also with `_file` appended to the key.
+pub(crate) fn variable(section: &str, key: &str) -> String {
     format!("{PREFIX}{section}_{key}").to_uppercase()
 }
 

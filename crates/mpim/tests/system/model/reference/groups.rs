@@ -230,14 +230,12 @@ impl Reference {
     }
 
     pub fn remove(&mut self, id: ConversationId, by: UserId, entry: EntryId, user: UserId, ban: bool) -> Outcome {
-        both(
-            self.acts(id, by, Role::Admin),
-            unless(&[(by == user, ErrorCode::Invalid), (!self.is_above(id, by, user), ErrorCode::Forbidden)]),
-        )?;
-        if !ban && self.role(id, user).is_none() {
+        let does_nothing = !ban && self.role(id, user).is_none();
+        let may = if does_nothing { self.acts(id, by, Role::Admin) } else { self.writes(id, by, Role::Admin) };
+        both(may, unless(&[(by == user, ErrorCode::Invalid), (!self.is_above(id, by, user), ErrorCode::Forbidden)]))?;
+        if does_nothing {
             return Ok(());
         }
-        self.writes(id, by, Role::Admin)?;
         self.tell(id, by, entry, Kind::MembersRemoved(wire::MembersRemoved::default()));
         self.exit(id, user);
         if ban {

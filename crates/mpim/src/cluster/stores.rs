@@ -1,0 +1,72 @@
+//! What MPIM keeps its things in: Redis twice, MariaDB, ZooKeeper.
+
+use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::Path};
+
+use anyhow::Context as _;
+use servers::{Lifetime, MariaDb, Redis, ZooKeeper};
+
+use super::{
+    layout::{Layout, Secret},
+    state::Member,
+};
+
+/// The cache forgets what was used least when it is full.
+const CACHE: [&str; 4] = ["--maxmemory", "128mb", "--maxmemory-policy", "allkeys-lru"];
+/// The queue holds routes and leases: nothing may be forgotten.
+const QUEUE: [&str; 2] = ["--maxmemory-policy", "noeviction"];
+
+/// Starts them side by side. What has come up is told in any case, with the error of the first that has not.
+pub(super) async fn start(
+    layout: &Layout,
+    mut started: impl FnMut(Member) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let (cache, queue, mariadb, zookeeper) = tokio::join!(
+        redis(layout, "redis-cache", &CACHE),
+        redis(layout, "redis-queue", &QUEUE),
+        mariadb(layout),
+        zookeeper(layout),
+    );
+    let mut failed = None;
+    for member in [cache, queue, mariadb, zookeeper] {
+        match member {
+            Ok(member) => started(member)?,
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+async fn redis(layout: &Layout, name: &'static str, arguments: &[&str]) -> anyhow::Result<Member> {
+    let dir = layout.dir(name);
+    let password = layout.secret(Secret::Stores)?;
+    // Not an argument: those are seen by everybody on the machine.
+    let own = private(&dir, "password.conf", &format!("requirepass {password}\n"))?;
+    let arguments: Vec<&str> = ["--include", &own].into_iter().chain(arguments.iter().copied()).collect();
+    let server = Redis::start(name, &dir, layout.port(name), &arguments, Lifetime::Detached).await?;
+    Member::of(name, server.address(), &server.process)
+}
+
+async fn mariadb(layout: &Layout) -> anyhow::Result<Member> {
+    let dir = layout.dir("mariadb");
+    let setup = format!("--init-file={}", private(&dir, "setup.sql", &layout.database_setup()?)?);
+    let server = MariaDb::start("mariadb", &dir, layout.port("mariadb"), &[&setup], Lifetime::Detached).await?;
+    Member::of("mariadb", server.address(), &server.process)
+}
+
+async fn zookeeper(layout: &Layout) -> anyhow::Result<Member> {
+    let (dir, port) = (layout.dir("zookeeper"), layout.port("zookeeper"));
+    let server = ZooKeeper::start("zookeeper", &dir, port, Lifetime::Detached).await?;
+    Member::of("zookeeper", server.address(), &server.process)
+}
+
+/// Writes a file that only its owner may read; its path.
+fn private(dir: &Path, name: &str, text: &str) -> anyhow::Result<String> {
+    let path = dir.join(name);
+    let write = || {
+        fs::create_dir_all(dir)?;
+        let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        io::Write::write_all(&mut file, text.as_bytes())
+    };
+    write().with_context(|| path.display().to_string())?;
+    Ok(path.to_string_lossy().into_owned())
+}
