@@ -54,6 +54,7 @@ macro_rules! contract_suite {
                 a_password_is_changed_only_from_the_hash_it_had,
                 what_is_told_of_an_account_is_noted_with_it,
                 a_deleted_account_is_an_empty_one,
+                a_deleted_accounts_name_is_kept_for_a_while,
                 a_suspended_account_is_kept_out_with_its_bots;
             sessions:
                 live_sessions_are_limited_and_listed_oldest_first,

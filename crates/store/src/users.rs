@@ -13,7 +13,7 @@ use crate::{ApiKeyRow, BotRow, Incoming, NewApiKey, NewBot, NewIncoming, NewRepo
 /// The SHA-256 of a refresh token; the token itself is stored nowhere.
 pub type TokenHash = [u8; 32];
 
-/// How long a name that was given up by a change is kept from others.
+/// How long a name that was given up, by a change or with its account, is kept from others.
 pub const NAME_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// An account to be made, with its first session.
@@ -141,8 +141,8 @@ pub trait Users: Send + Sync + 'static {
     /// The names that users got after this time, with their ids: tokens that are about bear older ones.
     async fn renamed_since(&self, since_ms: i64) -> Result<Vec<(UserId, String)>>;
 
-    /// Empties an account for good and ends its sessions and keys, which are returned: its id stays, marked as deleted, its
-    /// name is free. Reports about it stay.
+    /// Empties an account for good and ends its sessions and keys, which are returned: its id stays, marked as deleted. Its
+    /// name is nobody's, and may be nobody else's for [`NAME_KEPT`]; a bot's may be another bot's of its owner. Reports about it stay.
     async fn delete_account(&self, user: UserId, now_ms: i64) -> Result<Vec<SessionId>>;
 
     /// Keeps an account and its bots out, ending their sessions and keys, which are returned with their users, or lets them in

@@ -3,7 +3,7 @@
 use api::{ListGroupsRequest, MessageService as _, UserService as _};
 use protocol::wire::{self, ErrorCode, Scope, UserInfo, content::Kind};
 
-use crate::bed::{Bed, as_user, by, code_of, id, nobody, of};
+use crate::bed::{Bed, DAY_MS, as_user, by, code_of, id, nobody, of};
 
 fn delete(password: &str) -> wire::DeleteAccount {
     wire::DeleteAccount { password: password.into() }
@@ -45,9 +45,13 @@ async fn a_deleted_account_leaves_its_messages_and_nothing_else() {
     let history = wire::History { conversation, ..Default::default() };
     let entries = bed.message.history(&by(&bob), history).await.unwrap().entries;
     assert_eq!(entries[0].content.as_ref().unwrap().text().as_deref(), Some("remember me"));
-    // Whoever has the name now is somebody else; and who is gone is nobody's new friend.
-    let newcomer = bed.register("alice").await;
+    // Nobody passes for who is gone as long as that is remembered, and nobody becomes a friend of who is gone.
+    let register = || wire::Register { name: "Alice".into(), password: "password".into(), device: String::new() };
+    assert_eq!(code_of(bed.user.register(&nobody(), register())).await, ErrorCode::NameTaken);
+    bed.clock.shift(30 * DAY_MS + 1);
+    let newcomer = bed.user.register(&nobody(), register()).await.unwrap();
     assert_ne!(of(&newcomer), of(&alice));
+    bed.clock.shift(-30 * DAY_MS - 1);
     let late = wire::RequestFriend { id: id(), user: of(&alice), message: String::new() };
     assert_eq!(code_of(bed.user.request_friend(&by(&bob), late)).await, ErrorCode::NotFound);
     let bed = bed.restart().await;

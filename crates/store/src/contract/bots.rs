@@ -35,6 +35,8 @@ pub async fn a_request_makes_one_bot_for_good(store: Arc<dyn Store>) {
     assert_eq!(found, [account.user]);
     scene.store.delete_account(second, NOW_MS).await.unwrap();
     assert_eq!(scene.store.bots(alice).await.unwrap(), [made], "one that is deleted is not listed");
+    // Its name is still its owner's, and not free to others.
+    assert_eq!(scene.store.create_bot(scene.new_bot(bob, "second"), 2).await.unwrap(), Ok(None));
     scene.bot(alice, "second").await;
 }
 

@@ -1,7 +1,7 @@
 //! Accounts that end, or are kept out.
 
 use protocol::{SessionId, UserId};
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::{
     convert::{self, column},
@@ -25,7 +25,14 @@ impl Writer<'_> {
     /// Empties an account; its sessions and keys that ended with it.
     pub(super) fn delete_account(&mut self, user: UserId, now_ms: i64) -> rusqlite::Result<Vec<SessionId>> {
         let id = column(user.get());
-        // No name has a control character: the key is free, and this one nobody else's.
+        let given_up: Option<(String, i64)> = self
+            .prepared("SELECT name_key, coalesce(owner, id) FROM users WHERE id = ?1 AND NOT deleted")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        if let Some((key, keeper)) = given_up {
+            self.keep_name(&key, keeper, now_ms)?;
+        }
+        // No name has a control character: the key is given up, and this one nobody else's.
         self.prepared(
             "UPDATE users SET name = '', name_key = ?2, password_hash = '', display_name = '', display_key = NULL, avatar = '',
                  status_line = '', language = '', deleted = 1, renamed_ms = NULL
