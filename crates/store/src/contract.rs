@@ -55,7 +55,8 @@ macro_rules! contract_suite {
                 what_is_told_of_an_account_is_noted_with_it,
                 a_deleted_account_is_an_empty_one,
                 a_deleted_accounts_name_is_kept_for_a_while,
-                a_suspended_account_is_kept_out_with_its_bots;
+                a_suspended_account_is_kept_out_with_its_bots,
+                a_bots_own_suspension_is_not_its_owners;
             sessions:
                 live_sessions_are_limited_and_listed_oldest_first,
                 a_refresh_token_is_used_once_and_a_replay_ends_the_session,

@@ -42,7 +42,7 @@ pub struct Account {
     pub password_hash: String,
     /// Milliseconds since 1970.
     pub created_ms: i64,
-    /// It is kept out.
+    /// It is kept out, by a suspension of its own or, if it is a bot, of its owner's.
     pub suspended: bool,
     /// A bot's owner.
     pub owner: Option<UserId>,
@@ -145,8 +145,8 @@ pub trait Users: Send + Sync + 'static {
     /// name is nobody's, and may be nobody else's for [`NAME_KEPT`]; a bot's may be another bot's of its owner. Reports about it stay.
     async fn delete_account(&self, user: UserId, now_ms: i64) -> Result<Vec<SessionId>>;
 
-    /// Keeps an account and its bots out, ending their sessions and keys, which are returned with their users, or lets them in
-    /// again; `None` if there is none.
+    /// Keeps an account and its bots out, ending their sessions and keys, which are returned with their users, or no longer: a bot
+    /// that was suspended itself stays so. `None` if there is none.
     async fn suspend(&self, user: UserId, suspended: bool, now_ms: i64) -> Result<Option<Vec<(UserId, SessionId)>>>;
 
     /// Starts a session; `false` if the user has `limit` live ones already, or the account is suspended or deleted.

@@ -204,3 +204,28 @@ pub async fn a_suspended_account_is_kept_out_with_its_bots(store: Arc<dyn Store>
     assert!(scene.store.create_session(alice, scene.session(NOW_MS), 9, Vec::new()).await.unwrap());
     assert_eq!(scene.store.suspend(UserId::new(77_777), true, NOW_MS).await.unwrap(), None);
 }
+
+/// That its owner is let in again does not let in a bot that was suspended itself, nor the other way round.
+pub async fn a_bots_own_suspension_is_not_its_owners(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    let alice = scene.user("alice").await;
+    let (good, bad) = (scene.bot(alice, "good").await, scene.bot(alice, "bad").await);
+    let suspend = async |user, suspended| scene.store.suspend(user, suspended, NOW_MS).await.unwrap().unwrap();
+    let kept_out = async |user| scene.store.account(user).await.unwrap().unwrap().suspended;
+    suspend(bad, true).await;
+    assert!(kept_out(bad).await && !kept_out(good).await && !kept_out(alice).await);
+    suspend(alice, true).await;
+    assert!(kept_out(bad).await && kept_out(good).await && kept_out(alice).await);
+    suspend(alice, false).await;
+    assert!(kept_out(bad).await && !kept_out(good).await && !kept_out(alice).await);
+    let key = scene.api_key(bad, 0).await;
+    assert_eq!(scene.store.api_key(key.hash, NOW_MS).await.unwrap(), None);
+    suspend(alice, true).await;
+    suspend(bad, false).await;
+    assert!(kept_out(bad).await, "with its owner");
+    let late = scene.api_key(bad, 0).await;
+    assert_eq!(scene.store.api_key(late.hash, NOW_MS).await.unwrap(), None);
+    suspend(alice, false).await;
+    assert!(!kept_out(bad).await);
+    assert_eq!(scene.store.api_key(late.hash, NOW_MS).await.unwrap(), Some(late.row));
+}

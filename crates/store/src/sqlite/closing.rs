@@ -53,26 +53,30 @@ impl Writer<'_> {
         self.end_all(user, now_ms)
     }
 
-    /// Keeps an account and its bots out, or lets them in again; the sessions and keys that ended with it.
+    /// Keeps an account and its bots out, or no longer; the sessions and keys that ended with it.
     pub(super) fn suspend(
         &mut self,
         user: UserId,
         suspended: bool,
         now_ms: i64,
     ) -> rusqlite::Result<Option<Vec<(UserId, SessionId)>>> {
-        let users: Vec<UserId> = self
-            .prepared(
-                "UPDATE users SET suspended = ?2 WHERE (id = ?1 OR owner = ?1) AND NOT deleted
-                     AND EXISTS (SELECT 1 FROM users WHERE id = ?1 AND NOT deleted)
-                 RETURNING id",
-            )?
-            .query_map(params![column(user.get()), suspended], |row| convert::user(row, 0))?
-            .collect::<rusqlite::Result<_>>()?;
-        if users.is_empty() {
+        let id = column(user.get());
+        let found = self
+            .prepared("UPDATE users SET suspended = ?2 WHERE id = ?1 AND NOT deleted")?
+            .execute(params![id, suspended])?;
+        if found == 0 {
             return Ok(None);
         }
+        if !suspended {
+            return Ok(Some(Vec::new()));
+        }
+        let mut users: Vec<UserId> = self
+            .prepared("SELECT id FROM users WHERE owner = ?1 AND NOT deleted")?
+            .query_map([id], |row| convert::user(row, 0))?
+            .collect::<rusqlite::Result<_>>()?;
+        users.push(user);
         let mut ended = Vec::new();
-        for user in users.into_iter().filter(|_| suspended) {
+        for user in users {
             ended.extend(self.end_all(user, now_ms)?.into_iter().map(|session| (user, session)));
         }
         Ok(Some(ended))
