@@ -75,6 +75,7 @@ macro_rules! contract_suite {
                 a_request_makes_one_bot_for_good,
                 an_api_key_is_good_until_it_ends,
                 a_deleted_bot_has_no_keys,
+                no_bot_is_without_its_owner,
                 an_incoming_webhook_is_found_by_its_token;
             webhooks:
                 a_request_makes_one_webhook_for_good,

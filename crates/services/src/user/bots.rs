@@ -7,7 +7,7 @@ use protocol::{
     Error, Result, SessionId, UserId, limits, name_key,
     wire::{self, ErrorCode, Scope},
 };
-use store::{Account, ApiKeyRow, BotRow, NewApiKey, NewBot};
+use store::{Account, ApiKeyRow, BotRefused, BotRow, NewApiKey, NewBot};
 
 use super::{
     Service,
@@ -52,9 +52,10 @@ impl Service {
         self.whole(async move |me| {
             let new = UserId::new(bot.id.get());
             let made = match me.store.create_bot(bot, limits::BOTS_MAX).await? {
-                Ok(Some(made)) => made,
-                Ok(None) => return Err(name_taken(&name)),
-                Err(bots) => return Err(Error::limit("bots", bots + 1, limits::BOTS_MAX)),
+                Ok(made) => made,
+                Err(BotRefused::NameTaken) => return Err(name_taken(&name)),
+                Err(BotRefused::TooMany(bots)) => return Err(Error::limit("bots", bots + 1, limits::BOTS_MAX)),
+                Err(BotRefused::NoOwner) => return Err(Error::not_found("the account")),
             };
             if made.user.id != new.get() && name_key(&made.user.name) != name.key() {
                 return Err(id_reused());

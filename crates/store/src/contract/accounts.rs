@@ -12,7 +12,7 @@ use super::{
     Store,
     scene::{NOW_MS, Scene, text, token},
 };
-use crate::{Account, NAME_KEPT, NewAccount, Revision, Rotation, Telling, Users};
+use crate::{Account, BotRefused, NAME_KEPT, NewAccount, Revision, Rotation, Telling, Users};
 
 /// Of many who register a name at once, one gets it.
 pub async fn a_name_is_taken_once_however_many_ask(store: Arc<dyn Store>) {
@@ -133,8 +133,8 @@ pub async fn a_deleted_account_is_an_empty_one(store: Arc<dyn Store>) {
     let account = scene.account("alice");
     let (alice, session) = (account.id, account.session.clone());
     assert!(scene.store.create_account(account, Vec::new()).await.unwrap());
-    assert_eq!(scene.store.delete_account(alice, NOW_MS + 1).await.unwrap(), [session.id]);
-    assert_eq!(scene.store.delete_account(alice, NOW_MS + 2).await.unwrap(), []);
+    assert_eq!(scene.store.delete_account(alice, NOW_MS + 1).await.unwrap(), Some(vec![session.id]));
+    assert_eq!(scene.store.delete_account(alice, NOW_MS + 2).await.unwrap(), Some(vec![]));
     let deleted = UserInfo { id: alice.get(), deleted: true, ..UserInfo::default() };
     let left = scene.store.account(alice).await.unwrap().unwrap();
     assert_eq!((&left.user, left.password_hash.as_str()), (&deleted, ""));
@@ -167,7 +167,7 @@ pub async fn a_deleted_accounts_name_is_kept_for_a_while(store: Arc<dyn Store>) 
         scene.store.rename(bob, "Alice".into(), "alice".into(), NOW_MS + 1, reserved_since).await.unwrap(),
         None
     );
-    assert_eq!(scene.store.create_bot(scene.new_bot(bob, "alice"), 9).await.unwrap(), Ok(None));
+    assert_eq!(scene.store.create_bot(scene.new_bot(bob, "alice"), 9).await.unwrap(), Err(BotRefused::NameTaken));
     let again = register(NOW_MS + kept_ms).await.expect("free again");
     for user in [alice, again] {
         scene.store.delete_account(user, NOW_MS + kept_ms + 1).await.unwrap();

@@ -22,9 +22,12 @@ const EMPTIED: [&str; 7] = [
 ];
 
 impl Writer<'_> {
-    /// Empties an account; its sessions and keys that ended with it.
-    pub(super) fn delete_account(&mut self, user: UserId, now_ms: i64) -> rusqlite::Result<Vec<SessionId>> {
+    /// Empties an account; its sessions and keys that ended with it, `None` if it has bots.
+    pub(super) fn delete_account(&mut self, user: UserId, now_ms: i64) -> rusqlite::Result<Option<Vec<SessionId>>> {
         let id = column(user.get());
+        if self.prepared("SELECT 1 FROM users WHERE owner = ?1 AND NOT deleted")?.exists([id])? {
+            return Ok(None);
+        }
         let given_up: Option<(String, i64)> = self
             .prepared("SELECT name_key, coalesce(owner, id) FROM users WHERE id = ?1 AND NOT deleted")?
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -50,7 +53,7 @@ impl Writer<'_> {
         for peer in peers {
             self.remember_standing(id, peer, Standing::default());
         }
-        self.end_all(user, now_ms)
+        self.end_all(user, now_ms).map(Some)
     }
 
     /// Keeps an account and its bots out, or no longer; the sessions and keys that ended with it.
