@@ -86,6 +86,7 @@ pub struct Service {
     config: Config,
     store: Arc<dyn Users>,
     store_webhooks: Arc<dyn Webhooks>,
+    standing_changed: Arc<dyn Fn() + Send + Sync>,
     queue: Arc<dyn Queue>,
     messages: Arc<dyn MessageService>,
     by_id: Lookup<UserInfo>,
@@ -114,6 +115,9 @@ pub struct Parts {
     pub webhooks: Arc<dyn Webhooks>,
     /// For what everybody may know of users, and for API keys.
     pub cache: Arc<dyn Cache>,
+    /// Called once accounts were kept out, let in or ended: whoever acts for bots in this process should look again which of them
+    /// may act. Must not block.
+    pub standing_changed: Arc<dyn Fn() + Send + Sync>,
     /// To close the connections of ended sessions.
     pub queue: Arc<dyn Queue>,
     /// To tell users of their affairs, in their personal logs, and for what those logs hold.
@@ -152,7 +156,7 @@ impl Service {
     ///
     /// The store cannot be read, or the settings for passwords are out of bounds.
     pub async fn start(config: Config, parts: Parts) -> Result<(Arc<Self>, Tasks)> {
-        let Parts { store, webhooks, cache, queue, messages, ids, clock, key } = parts;
+        let Parts { store, webhooks, standing_changed, cache, queue, messages, ids, clock, key } = parts;
         let passwords = Passwords::start(&config.passwords)?;
         let ended = Ended::default();
         let now_ms = clock.now_ms();
@@ -192,6 +196,7 @@ impl Service {
             config,
             store,
             store_webhooks: webhooks,
+            standing_changed,
             queue,
             messages,
             ids,

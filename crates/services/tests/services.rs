@@ -64,6 +64,7 @@ impl System {
             info_ttl: Duration::from_secs(60),
         };
         let parts = user::Parts {
+            standing_changed: Arc::new(|| {}),
             store: shared.clone(),
             webhooks: shared.clone(),
             cache: cache.clone(),

@@ -67,6 +67,7 @@ impl Service {
         self.end_friendships(&call, user).await?;
         let account = self.store.account(user).await?.ok_or_else(|| Error::not_found("the account"))?;
         let Some(ended) = self.store.delete_account(user, self.clock.now_ms()).await? else { return Ok(false) };
+        (self.standing_changed)();
         self.changed(user, &[name_key(&account.user.name)]).await;
         let ended: Vec<(UserId, SessionId)> = ended.into_iter().map(|session| (user, session)).collect();
         self.ended(&ended).await;
@@ -156,6 +157,7 @@ impl Service {
         self.whole(async move |me| {
             let ended = me.store.suspend(user, request.suspended, me.clock.now_ms()).await?;
             let ended = ended.ok_or_else(|| Error::not_found(format_args!("user {name:?}")))?;
+            (me.standing_changed)();
             tracing::info!(%user, suspended = request.suspended, sessions = ended.len(), "an account was suspended or let in");
             me.ended(&ended).await;
             Ok(())

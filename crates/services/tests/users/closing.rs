@@ -1,7 +1,12 @@
 //! Accounts that end, or are kept out.
 
+use std::sync::atomic::Ordering;
+
 use api::{ListGroupsRequest, MessageService as _, UserService as _};
-use protocol::wire::{self, ErrorCode, Scope, UserInfo, content::Kind};
+use protocol::{
+    SessionId, UserId,
+    wire::{self, ErrorCode, Scope, UserInfo, content::Kind},
+};
 
 use crate::bed::{Bed, DAY_MS, as_user, by, code_of, id, nobody, of};
 
@@ -132,4 +137,22 @@ async fn a_suspended_account_is_kept_out_until_it_is_let_in() {
     bed.user.suspend(&nobody(), suspend("alice", false)).await.unwrap();
     bed.log_in("alice").await.unwrap();
     assert_eq!(code_of(bed.authenticate(&alice.access_token)).await, ErrorCode::SessionEnded);
+}
+
+#[tokio::test]
+async fn whoever_acts_for_bots_is_told_when_one_may_no_longer_or_may_again() {
+    let bed = Bed::start().await;
+    let alice = bed.register("alice").await;
+    let bot = bed.bot(&alice, "helper").await;
+    let may_act = || async { bed.user.bot_access(UserId::new(bot), SessionId::new(5)).await.unwrap().is_some() };
+    let told = || bed.standings_changed.load(Ordering::Relaxed);
+    let suspend = |name: &str, suspended| wire::Suspend { name: name.into(), suspended };
+    assert!(told() == 0 && may_act().await);
+    for (count, name, suspended) in [(1, "alice", true), (2, "alice", false), (3, "helper", true), (4, "helper", false)]
+    {
+        bed.user.suspend(&nobody(), suspend(name, suspended)).await.unwrap();
+        assert_eq!((told(), may_act().await), (count, !suspended), "{name}");
+    }
+    bed.user.delete_bot(&by(&alice), wire::DeleteBot { bot }).await.unwrap();
+    assert!(told() == 5 && !may_act().await);
 }
