@@ -144,7 +144,8 @@ impl Service {
         };
         let key = self.keys.get(name.as_str(), load).await?.ok_or_else(unknown)?;
         if self.ended.contains(SessionId::new(key.id)) {
-            return Err(Error::new(ErrorCode::SessionEnded, "this API key was revoked"));
+            let revoked = Error::new(ErrorCode::SessionEnded, "this API key was revoked");
+            return Err(self.refusal(UserId::new(key.bot), revoked).await);
         }
         if key.expires_ms != 0 && key.expires_ms <= now_ms {
             return Err(unknown());
@@ -153,7 +154,7 @@ impl Service {
         if user.deleted {
             return Err(unknown());
         }
-        Ok(Identity { user: Some(user), session: key.id, scopes: scopes(key.scopes) })
+        Ok(Identity { user: Some(user), session: key.id, scopes: scopes(key.scopes), expires_ms: key.expires_ms })
     }
 }
 

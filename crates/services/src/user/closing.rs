@@ -8,6 +8,7 @@ use api::{
 };
 use protocol::{
     Advice, EntryId, Error, Result, SessionId, UserId, limits, name_key,
+    queue::AccountClosed,
     wire::{self, ErrorCode, FriendRequest, Role, content::Kind},
 };
 use tokio::time::Instant;
@@ -69,8 +70,7 @@ impl Service {
         let Some(ended) = self.store.delete_account(user, self.clock.now_ms()).await? else { return Ok(false) };
         (self.standing_changed)();
         self.changed(user, &[name_key(&account.user.name)]).await;
-        let ended: Vec<(UserId, SessionId)> = ended.into_iter().map(|session| (user, session)).collect();
-        self.ended(&ended).await;
+        self.closed(&[user], AccountClosed::Deleted, ended).await;
         Ok(true)
     }
 
@@ -159,7 +159,12 @@ impl Service {
             let ended = ended.ok_or_else(|| Error::not_found(format_args!("user {name:?}")))?;
             (me.standing_changed)();
             tracing::info!(%user, suspended = request.suspended, sessions = ended.len(), "an account was suspended or let in");
-            me.ended(&ended).await;
+            if request.suspended {
+                let mut kept_out = me.bots_of(user).await?;
+                kept_out.push(user);
+                let ended = ended.into_iter().map(|(_, session)| session).collect();
+                me.closed(&kept_out, AccountClosed::Suspended, ended).await;
+            }
             Ok(())
         })
         .await

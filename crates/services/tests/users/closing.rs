@@ -3,12 +3,16 @@
 use std::sync::atomic::Ordering;
 
 use api::{ListGroupsRequest, MessageService as _, UserService as _};
+use prost::Message as _;
 use protocol::{
-    SessionId, UserId,
+    GatewayId, SessionId, UserId,
+    queue::{self as published, delivery::What},
     wire::{self, ErrorCode, Scope, UserInfo, content::Kind},
 };
 
-use crate::bed::{Bed, DAY_MS, as_user, by, code_of, id, nobody, of};
+use queue::{Delivered, Queue as _};
+
+use crate::bed::{Bed, DAY_MS, PATIENCE, as_user, by, code_of, id, nobody, of};
 
 fn delete(password: &str) -> wire::DeleteAccount {
     wire::DeleteAccount { password: password.into() }
@@ -123,17 +127,32 @@ async fn a_suspended_account_is_kept_out_until_it_is_let_in() {
     let key = bed.api_key(&alice, bot, &[Scope::Read]).await;
     bed.authenticate(&key.secret).await.unwrap();
     let suspend = |name: &str, suspended| wire::Suspend { name: name.into(), suspended };
+    let resume_token = bed.connect(&alice.access_token).await.unwrap().resume_token;
+    let identity = bed.authenticate(&alice.access_token).await.unwrap();
+    let gateway = GatewayId::new(1);
+    let subscription = bed.queue.open(gateway).await.unwrap();
+    for user in [of(&alice), bot] {
+        bed.queue.bind(UserId::new(user), gateway, false).await.unwrap();
+    }
     assert_eq!(code_of(bed.user.suspend(&nobody(), suspend("nobody", true))).await, ErrorCode::NotFound);
     bed.user.suspend(&nobody(), suspend("Alice", true)).await.unwrap();
-    assert_eq!(code_of(bed.authenticate(&alice.access_token)).await, ErrorCode::SessionEnded);
-    assert_eq!(code_of(bed.authenticate(&key.secret)).await, ErrorCode::SessionEnded);
+    assert_eq!(code_of(bed.authenticate(&alice.access_token)).await, ErrorCode::Suspended);
+    assert_eq!(code_of(bed.connect(&resume_token)).await, ErrorCode::Suspended);
+    assert_eq!(code_of(bed.user.check_session(&nobody(), identity)).await, ErrorCode::Suspended);
+    assert_eq!(code_of(bed.authenticate(&key.secret)).await, ErrorCode::Suspended);
+    let delivered = tokio::time::timeout(PATIENCE, subscription.receive(1)).await.unwrap();
+    let Delivered::Publication(publication) = &delivered[0] else { panic!("lost") };
+    let delivery = published::Batch::decode(publication.payload.clone()).unwrap().deliveries.remove(0);
+    assert_eq!(delivery.what, Some(What::AccountClosed(published::AccountClosed::Suspended.into())));
+    assert_eq!(delivery.users.len(), 2, "alice and the bot");
     assert_eq!(code_of(bed.log_in("alice")).await, ErrorCode::Suspended);
     let wrong = wire::LogIn { name: "alice".into(), password: "a wrong one".into(), device: String::new() };
     assert_eq!(code_of(bed.user.log_in(&nobody(), wrong)).await, ErrorCode::WrongCredentials);
     let refresh = wire::Refresh { refresh_token: alice.refresh_token.clone(), id: id() };
     assert_eq!(code_of(bed.user.refresh(&nobody(), refresh)).await, ErrorCode::Suspended);
     let bed = bed.restart().await;
-    assert_eq!(code_of(bed.authenticate(&key.secret)).await, ErrorCode::Unauthenticated);
+    assert_eq!(code_of(bed.authenticate(&alice.access_token)).await, ErrorCode::Suspended);
+    assert_eq!(code_of(bed.authenticate(&key.secret)).await, ErrorCode::Unauthenticated, "keys end for good");
     bed.user.suspend(&nobody(), suspend("alice", false)).await.unwrap();
     bed.log_in("alice").await.unwrap();
     assert_eq!(code_of(bed.authenticate(&alice.access_token)).await, ErrorCode::SessionEnded);
