@@ -195,6 +195,10 @@ impl UserService for Fake {
         self.asked("set_blocked", call)
     }
 
+    async fn remove_friend(&self, call: &Call, _: RemoveFriend) -> Result<Done> {
+        self.asked("remove_friend", call)
+    }
+
     async fn request_friend(&self, call: &Call, _: RequestFriend) -> Result<Done> {
         self.asked("request_friend", call)
     }
