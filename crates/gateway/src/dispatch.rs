@@ -144,7 +144,7 @@ impl Dispatch {
             Request::RequestFriend(request) => Answer::Done(user.request_friend(call, request).await?),
             Request::AnswerFriend(request) => Answer::Done(user.answer_friend(call, request).await?),
             Request::WithdrawFriend(request) => Answer::Done(user.withdraw_friend(call, request).await?),
-            Request::RemoveFriend(request) => Answer::Done(user.remove_friend(call, request).await?),
+            Request::RemoveFriend(request) => Answer::Done(self.remove_friend(call, request).await?),
             Request::SetRemark(request) => Answer::Done(user.set_remark(call, request).await?),
             Request::SetBlocked(request) => Answer::Done(self.set_blocked(call, request).await?),
             Request::ListContacts(request) => Answer::Contacts(user.list_contacts(call, request).await?),

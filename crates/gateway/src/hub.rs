@@ -23,11 +23,12 @@ use std::{
 
 use api::{Call, Caller, ConnectionId};
 use parking_lot::Mutex;
-use protocol::{GatewayId, GroupId, SessionId, UserId, wire::Scope};
+use protocol::{GatewayId, GroupId, SessionId, UserId, queue::AccountClosed, wire::Scope};
 use queue::{Subscription, Topic};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::connect::Bound;
 use self::{
     departures::Departures,
     groups::Group,
@@ -200,11 +201,11 @@ impl Hub {
         }
     }
 
-    /// Closes all of the user's connections here: the account is no more.
-    pub(crate) fn close_account(&self, user: UserId) {
+    /// Closes all of the user's connections here: the account is closed.
+    pub(crate) fn close_account(&self, user: UserId, why: AccountClosed) {
         let state = self.state.lock();
         for connection in state.users.get(&user).map_or(&[][..], |user| &user.connections) {
-            connection.outbox.close(Closed::AccountDeleted);
+            connection.outbox.close(Closed::AccountClosed(why));
         }
     }
 

@@ -17,6 +17,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
+use protocol::queue::AccountClosed;
 
 /// How much may wait in one outbox, and what counts the overflows.
 #[derive(Debug)]
@@ -33,8 +34,8 @@ pub(crate) enum Closed {
     SlowConsumer,
     /// The session was ended.
     SessionEnded,
-    /// The account was deleted.
-    AccountDeleted,
+    /// The account is closed, for this reason.
+    AccountClosed(AccountClosed),
     /// The gateway stops; reconnect after this time.
     Draining(Duration),
     /// The gateway has no time left: nothing more is written.

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use protocol::{
     Error, Result,
     limits::{HEARTBEAT_DEFAULT, HEARTBEAT_MAX, HEARTBEAT_MIN},
+    queue::AccountClosed,
     wire::{
         ClientFrame, Done, ErrorCode, GoodbyeReason, ServerFrame, client_frame::Body as Request,
         server_frame::Body as Answer,
@@ -40,7 +41,7 @@ use crate::{
     dispatch::{self, Dispatch, table::Class},
     frame,
     gateway::Shared,
-    hub::Membership,
+    hub::{Bound, Membership},
     outbox::{Closed, Outlet},
     rate::Bucket,
     transport::{Received, Transport},
@@ -100,7 +101,9 @@ enum Ending {
     SlowConsumer,
     Silent,
     SessionEnded,
-    AccountDeleted,
+    /// The API key's time is over.
+    KeyExpired,
+    AccountClosed(AccountClosed),
     Draining(Duration),
     ProtocolError(String),
 }
@@ -113,11 +116,20 @@ impl Ending {
             Self::SlowConsumer => (GoodbyeReason::GoodbyeSlowConsumer, "you read too slowly: reconnect and resume", 0),
             Self::Silent => (GoodbyeReason::GoodbyeSilent, "nothing was heard from you for too long", 0),
             Self::SessionEnded => (GoodbyeReason::GoodbyeSessionEnded, "the session was ended", 0),
-            Self::AccountDeleted => (GoodbyeReason::GoodbyeAccountClosed, "the account was deleted", 0),
+            Self::KeyExpired => (GoodbyeReason::GoodbyeSessionEnded, "the API key's time is over", 0),
+            Self::AccountClosed(why) => (GoodbyeReason::GoodbyeAccountClosed, told(*why), 0),
             Self::Draining(after) => (GoodbyeReason::GoodbyeDraining, "this gateway stops", after.as_millis()),
             Self::ProtocolError(why) => (GoodbyeReason::GoodbyeProtocolError, why.as_str(), 0),
         };
         Some(frame::goodbye(reason, message, u32::try_from(after).unwrap_or(u32::MAX)))
+    }
+}
+
+/// Why an account is closed, for its user to read.
+fn told(why: AccountClosed) -> &'static str {
+    match why {
+        AccountClosed::Deleted => "the account was deleted",
+        AccountClosed::Suspended => "the account was suspended by those who run the server",
     }
 }
 
@@ -208,13 +220,19 @@ impl<T: Transport> Session<T> {
         if self.transport.heard() || !self.has_room() {
             self.watchdog.heard();
         }
-        self.watchdog.poll(context).map(|alarm| match alarm {
-            Alarm::Silent => Ending::Silent,
-            Alarm::Stuck => {
+        match self.watchdog.poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Alarm::Silent) => Poll::Ready(Ending::Silent),
+            Poll::Ready(Alarm::Stuck) => {
                 self.gateway.metrics.slow_consumers.inc();
-                Ending::SlowConsumer
+                Poll::Ready(Ending::SlowConsumer)
             }
-        })
+            Poll::Ready(Alarm::Over) => {
+                self.ending.get_or_insert(Ending::KeyExpired);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 
     fn start_sends(&mut self) -> bool {
@@ -235,7 +253,8 @@ impl<T: Transport> Session<T> {
 
     /// Whether it ends once all under way is answered.
     fn ends_orderly(&self) -> bool {
-        matches!(self.ending, Some(Ending::Draining(_) | Ending::SessionEnded | Ending::AccountDeleted))
+        use Ending::{AccountClosed, Draining, KeyExpired, SessionEnded};
+        matches!(self.ending, Some(Draining(_) | SessionEnded | KeyExpired | AccountClosed(_)))
     }
 
     fn is_full(&self) -> bool {
@@ -268,10 +287,10 @@ impl<T: Transport> Session<T> {
                 self.answer(request, Ok(Answer::Sync(page)));
             }
             Finished::Connected { request, result } => match result {
-                Ok((caller, connected)) => {
+                Ok(Bound { caller, connected, ends_at }) => {
                     self.standing = Standing::Connected(caller);
                     self.transport.allow_large_frames();
-                    self.watchdog.connected(Duration::from_millis(connected.heartbeat_ms.into()));
+                    self.watchdog.connected(Duration::from_millis(connected.heartbeat_ms.into()), ends_at);
                     self.answer(request, Ok(Answer::Connected(connected)));
                 }
                 Err(error) => {
@@ -294,7 +313,7 @@ impl<T: Transport> Session<T> {
             Finished::AccountDeleted { request, done } => {
                 self.answer(request, Ok(Answer::Done(done)));
                 if let Standing::Connected(caller) = self.standing {
-                    self.membership.hub.close_account(caller.user);
+                    self.membership.hub.close_account(caller.user, AccountClosed::Deleted);
                 }
             }
         }
@@ -337,7 +356,7 @@ impl<T: Transport> Session<T> {
         self.ending = Some(match closed {
             Closed::SlowConsumer => Ending::SlowConsumer,
             Closed::SessionEnded => Ending::SessionEnded,
-            Closed::AccountDeleted => Ending::AccountDeleted,
+            Closed::AccountClosed(why) => Ending::AccountClosed(why),
             Closed::Draining(after) => Ending::Draining(after),
             Closed::Cut => Ending::Cut,
         });

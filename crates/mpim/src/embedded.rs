@@ -90,6 +90,10 @@ impl Embedded {
         let user_parts = services::user::Parts {
             store: shared.clone(),
             webhooks: Arc::clone(&webhook_store),
+            standing_changed: Arc::new({
+                let bell = bell.clone();
+                move || bell.ring()
+            }),
             cache: Arc::clone(&cache),
             queue: Arc::clone(&queue),
             messages: message.clone(),

@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use api::{Announcement, Arrival, Call, MessageService, PresenceService, SettingsRequest, Standing, UserIds, Watched};
+use api::{
+    Announcement, Arrival, Call, Caller, MessageService, PresenceService, SettingsRequest, Standing, UserIds, Watched,
+};
 use async_trait::async_trait;
 use protocol::{
     Error, GatewayId, Result, UserId, limits,
@@ -115,6 +117,13 @@ impl Service {
         }
     }
 
+    async fn may_see(&self, call: &Call, watcher: UserId, seen: UserId) -> Result<bool> {
+        let caller = Caller { user: watcher, ..call.caller()? };
+        let by_watcher = Call { caller: Some(caller), ..call.by_service() };
+        let visible = self.messages.filter_visible(&by_watcher, UserIds { ids: vec![seen.get()] }).await?;
+        Ok(!visible.ids.is_empty())
+    }
+
     /// Those of these users, whom the caller may not see, who are friends: they are invisible or have blocked the caller,
     /// and in both cases look like somebody who is not there, so that nobody can tell the one from the other.
     async fn hidden_friends(&self, call: &Call, users: Vec<u64>) -> Result<Vec<Standing>> {
@@ -136,6 +145,12 @@ fn told(user: UserId, presence: wire::Presence) -> Pushes {
     let mut pushes = Pushes::default();
     pushes.add_for_topic(Topic::Presence(user), 0, What::Frame(push::frame(Body::PresenceChanged(presence))));
     pushes
+}
+
+/// To a watcher who may not see the user any longer, the user goes and is not heard of again.
+fn hide(pushes: &mut Pushes, user: UserId, from: UserId) {
+    let frame = push::frame(Body::PresenceChanged(told_as(user, Presence::Gone, 0)));
+    pushes.add_to_hide(user, from, What::Frame(frame));
 }
 
 fn unavailable(error: queue::Error) -> Error {
@@ -201,9 +216,15 @@ impl PresenceService for Service {
             pushes.add_for_topic(Topic::Presence(user), 0, What::Frame(frame));
         }
         if request.hide_from != 0 {
-            let gone = told_as(user, Presence::Gone, 0);
-            let frame = push::frame(Body::PresenceChanged(gone));
-            pushes.add_to_hide(user, UserId::new(request.hide_from), What::Frame(frame));
+            hide(&mut pushes, user, UserId::new(request.hide_from));
+        }
+        if request.parted_from != 0 {
+            let other = UserId::new(request.parted_from);
+            for (seen, watcher) in [(user, other), (other, user)] {
+                if !self.may_see(call, watcher, seen).await? {
+                    hide(&mut pushes, seen, watcher);
+                }
+            }
         }
         self.publish(pushes).await;
         if request.visibility {

@@ -86,6 +86,7 @@ pub struct Service {
     config: Config,
     store: Arc<dyn Users>,
     store_webhooks: Arc<dyn Webhooks>,
+    standing_changed: Arc<dyn Fn() + Send + Sync>,
     queue: Arc<dyn Queue>,
     messages: Arc<dyn MessageService>,
     by_id: Lookup<UserInfo>,
@@ -114,6 +115,9 @@ pub struct Parts {
     pub webhooks: Arc<dyn Webhooks>,
     /// For what everybody may know of users, and for API keys.
     pub cache: Arc<dyn Cache>,
+    /// Called once accounts were kept out, let in or ended: whoever acts for bots in this process should look again which of them
+    /// may act. Must not block.
+    pub standing_changed: Arc<dyn Fn() + Send + Sync>,
     /// To close the connections of ended sessions.
     pub queue: Arc<dyn Queue>,
     /// To tell users of their affairs, in their personal logs, and for what those logs hold.
@@ -152,7 +156,7 @@ impl Service {
     ///
     /// The store cannot be read, or the settings for passwords are out of bounds.
     pub async fn start(config: Config, parts: Parts) -> Result<(Arc<Self>, Tasks)> {
-        let Parts { store, webhooks, cache, queue, messages, ids, clock, key } = parts;
+        let Parts { store, webhooks, standing_changed, cache, queue, messages, ids, clock, key } = parts;
         let passwords = Passwords::start(&config.passwords)?;
         let ended = Ended::default();
         let now_ms = clock.now_ms();
@@ -192,6 +196,7 @@ impl Service {
             config,
             store,
             store_webhooks: webhooks,
+            standing_changed,
             queue,
             messages,
             ids,
@@ -222,16 +227,16 @@ impl Service {
         self.ids.generate(self.clock.now()).get()
     }
 
-    fn identify(&self, purposes: &[Purpose], token: &str) -> Result<(Claims, Identity)> {
+    async fn identify(&self, purposes: &[Purpose], token: &str) -> Result<(Claims, Identity)> {
         let mut claims = self.tokens.check(purposes, token, self.clock.now_ms())?;
         if self.ended.contains(claims.session) {
-            return Err(session_ended());
+            return Err(self.refusal(claims.user, session_ended()).await);
         }
         if let Some(name) = self.renamed.name(claims.user) {
             claims.name = name;
         }
         let user = UserInfo { id: claims.user.get(), name: claims.name.clone(), ..UserInfo::default() };
-        let identity = Identity { user: Some(user), session: claims.session.get(), scopes: Vec::new() };
+        let identity = Identity { user: Some(user), session: claims.session.get(), ..Identity::default() };
         Ok((claims, identity))
     }
 
@@ -262,7 +267,7 @@ impl UserService for Service {
         if let Some(secret) = request.token.strip_prefix(API_KEY_PREFIX) {
             return self.key_identity(secret).await;
         }
-        let (claims, identity) = self.identify(&[Purpose::Access], &request.token)?;
+        let (claims, identity) = self.identify(&[Purpose::Access], &request.token).await?;
         self.note_seen(claims.session);
         Ok(identity)
     }
@@ -272,7 +277,7 @@ impl UserService for Service {
             let identity = Some(self.key_identity(secret).await?);
             return Ok(ConnectIdentity { identity, ..ConnectIdentity::default() });
         }
-        let (claims, identity) = self.identify(&[Purpose::Resume, Purpose::Access], &request.token)?;
+        let (claims, identity) = self.identify(&[Purpose::Resume, Purpose::Access], &request.token).await?;
         self.note_seen(claims.session);
         let resume_expires_ms = self.clock.now_ms() + ms(self.config.resume_token_ttl());
         let resume_token = self.tokens.issue(Purpose::Resume, &Claims { expires_ms: resume_expires_ms, ..claims })?;
@@ -280,8 +285,11 @@ impl UserService for Service {
     }
 
     async fn check_session(&self, _call: &Call, request: Identity) -> Result<Done> {
-        let has_ended = self.ended.contains(SessionId::new(request.session));
-        if has_ended { Err(session_ended()) } else { Ok(Done {}) }
+        if !self.ended.contains(SessionId::new(request.session)) {
+            return Ok(Done {});
+        }
+        let user = UserId::new(request.user.unwrap_or_default().id);
+        Err(self.refusal(user, session_ended()).await)
     }
 
     async fn change_password(&self, call: &Call, request: wire::ChangePassword) -> Result<Done> {

@@ -64,6 +64,7 @@ impl System {
             info_ttl: Duration::from_secs(60),
         };
         let parts = user::Parts {
+            standing_changed: Arc::new(|| {}),
             store: shared.clone(),
             webhooks: shared.clone(),
             cache: cache.clone(),
@@ -426,7 +427,7 @@ async fn a_revocation_whose_caller_goes_is_carried_out_whole() {
         outcome.err().map(|error| assert_eq!(error.code(), ErrorCode::SessionEnded))
     })
     .await;
-    let identity = api::Identity { user: None, session: lost.id, scopes: Vec::new() };
+    let identity = api::Identity { session: lost.id, ..api::Identity::default() };
     assert_eq!(code_of(system.user.check_session(&nobody(), identity)).await, ErrorCode::SessionEnded);
     let ended = Kind::SessionEnded(wire::SessionEnded { session: lost.id });
     eventually(async || system.personal(&phone).await.contains(&ended).then_some(())).await;

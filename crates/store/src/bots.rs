@@ -32,6 +32,20 @@ pub struct BotRow {
     pub created_ms: i64,
 }
 
+/// A bot was not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BotRefused {
+    /// Another account has the name, or had it of late.
+    #[error("the name is taken")]
+    NameTaken,
+    /// The owner has so many, which is the limit.
+    #[error("the owner has {0} bots")]
+    TooMany(usize),
+    /// The owner's account is gone.
+    #[error("the owner's account is gone")]
+    NoOwner,
+}
+
 /// An API key to be made; the key itself is stored nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewApiKey {

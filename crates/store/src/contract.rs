@@ -54,7 +54,9 @@ macro_rules! contract_suite {
                 a_password_is_changed_only_from_the_hash_it_had,
                 what_is_told_of_an_account_is_noted_with_it,
                 a_deleted_account_is_an_empty_one,
-                a_suspended_account_is_kept_out_with_its_bots;
+                a_deleted_accounts_name_is_kept_for_a_while,
+                a_suspended_account_is_kept_out_with_its_bots,
+                a_bots_own_suspension_is_not_its_owners;
             sessions:
                 live_sessions_are_limited_and_listed_oldest_first,
                 a_refresh_token_is_used_once_and_a_replay_ends_the_session,
@@ -73,6 +75,7 @@ macro_rules! contract_suite {
                 a_request_makes_one_bot_for_good,
                 an_api_key_is_good_until_it_ends,
                 a_deleted_bot_has_no_keys,
+                no_bot_is_without_its_owner,
                 an_incoming_webhook_is_found_by_its_token;
             webhooks:
                 a_request_makes_one_webhook_for_good,

@@ -26,7 +26,7 @@ mod webhooks;
 
 pub mod sqlite;
 
-pub use bots::{ApiKeyRow, BotRow, Incoming, NewApiKey, NewBot, NewIncoming};
+pub use bots::{ApiKeyRow, BotRefused, BotRow, Incoming, NewApiKey, NewBot, NewIncoming};
 pub use entries::{
     Act, Appended, Audience, Change, ChangeKind, ContactAct, ContactEvent, ConversationAct, Membership, NewEntry,
     Refused, UserSettings, content_kind,

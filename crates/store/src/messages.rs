@@ -273,7 +273,7 @@ pub trait Messages: Send + Sync + 'static {
     /// Those of `users` who are members.
     async fn filter_members(&self, conversation: ConversationId, users: Vec<UserId>) -> Result<Vec<UserId>>;
 
-    /// Those of `users` whose presence `user` may see: friends, and those who have written or read in a direct conversation with
+    /// Those of `users` whose presence `user` may see: friends, as long as neither has ended it, and those who have written or read in a direct conversation with
     /// `user` (to be spoken to makes nobody a peer), but not those who are invisible or have blocked `user`.
     async fn filter_visible(&self, user: UserId, users: Vec<UserId>) -> Result<Vec<UserId>>;
 

@@ -8,12 +8,14 @@ use protocol::{
     wire::{SessionInfo, UserInfo},
 };
 
-use crate::{ApiKeyRow, BotRow, Incoming, NewApiKey, NewBot, NewIncoming, NewReport, ReportRow, Result, Telling};
+use crate::{
+    ApiKeyRow, BotRefused, BotRow, Incoming, NewApiKey, NewBot, NewIncoming, NewReport, ReportRow, Result, Telling,
+};
 
 /// The SHA-256 of a refresh token; the token itself is stored nowhere.
 pub type TokenHash = [u8; 32];
 
-/// How long a name that was given up by a change is kept from others.
+/// How long a name that was given up, by a change or with its account, is kept from others.
 pub const NAME_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// An account to be made, with its first session.
@@ -42,7 +44,7 @@ pub struct Account {
     pub password_hash: String,
     /// Milliseconds since 1970.
     pub created_ms: i64,
-    /// It is kept out.
+    /// It is kept out, by a suspension of its own or, if it is a bot, of its owner's.
     pub suspended: bool,
     /// A bot's owner.
     pub owner: Option<UserId>,
@@ -141,12 +143,13 @@ pub trait Users: Send + Sync + 'static {
     /// The names that users got after this time, with their ids: tokens that are about bear older ones.
     async fn renamed_since(&self, since_ms: i64) -> Result<Vec<(UserId, String)>>;
 
-    /// Empties an account for good and ends its sessions and keys, which are returned: its id stays, marked as deleted, its
-    /// name is free. Reports about it stay.
-    async fn delete_account(&self, user: UserId, now_ms: i64) -> Result<Vec<SessionId>>;
+    /// Empties an account for good and ends its sessions and keys, which are returned: its id stays, marked as deleted. Its
+    /// name is nobody's, and may be nobody else's for [`NAME_KEPT`]; a bot's may be another bot's of its owner. Reports about it stay.
+    /// `None`, and nothing was done, as long as it has bots: these are ended first.
+    async fn delete_account(&self, user: UserId, now_ms: i64) -> Result<Option<Vec<SessionId>>>;
 
-    /// Keeps an account and its bots out, ending their sessions and keys, which are returned with their users, or lets them in
-    /// again; `None` if there is none.
+    /// Keeps an account and its bots out, ending their sessions and keys, which are returned with their users, or no longer: a bot
+    /// that was suspended itself stays so. `None` if there is none.
     async fn suspend(&self, user: UserId, suspended: bool, now_ms: i64) -> Result<Option<Vec<(UserId, SessionId)>>>;
 
     /// Starts a session; `false` if the user has `limit` live ones already, or the account is suspended or deleted.
@@ -191,9 +194,9 @@ pub trait Users: Send + Sync + 'static {
     /// Forgets tokens and ended sessions that were over before this time.
     async fn forget_expired(&self, before_ms: i64) -> Result<()>;
 
-    /// Makes a bot with its personal log, or returns the one that the same request of the same owner made before. `None` if the
-    /// name is taken; [`Err`](std::result::Result::Err) in the inner result: how many bots the owner has, if that is `limit`.
-    async fn create_bot(&self, bot: NewBot, limit: usize) -> Result<std::result::Result<Option<BotRow>, usize>>;
+    /// Makes a bot with its personal log, or returns the one that the same request of the same owner made before. An owner has at
+    /// most `limit`, and is there as long as the bot is: see [`delete_account`](Self::delete_account).
+    async fn create_bot(&self, bot: NewBot, limit: usize) -> Result<std::result::Result<BotRow, BotRefused>>;
 
     /// The user's bots, oldest first.
     async fn bots(&self, owner: UserId) -> Result<Vec<BotRow>>;

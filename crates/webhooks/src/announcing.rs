@@ -7,7 +7,7 @@ use protocol::UserId;
 use store::{DeadLetterRow, NewWebhook, Result, WebhookRow, WebhookState, Webhooks};
 use tokio::sync::Notify;
 
-/// Rung when webhooks were made, removed, or are to redeliver. It only saves waiting: whoever delivers looks from time to time
+/// Rung when webhooks were made, removed, or are to redeliver, and when bots may act no longer, or again. It only saves waiting: whoever delivers looks from time to time
 /// as well.
 #[derive(Debug, Clone, Default)]
 pub struct Bell(Arc<Notify>);

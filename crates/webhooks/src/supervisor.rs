@@ -95,9 +95,19 @@ impl Supervisor {
         for running in self.running.values() {
             running.stop.cancel();
         }
-        for (id, running) in self.running.drain() {
-            ended(id, running).await;
+        for id in self.running.keys().copied().collect::<Vec<_>>() {
+            self.end(id).await;
         }
+    }
+
+    /// Stops a webhook and waits for its end. Cancel safe: what was not waited for to the end is still known.
+    async fn end(&mut self, id: u64) {
+        let Some(running) = self.running.get_mut(&id) else { return };
+        running.stop.cancel();
+        if let Err(failure) = (&mut running.task).await {
+            tracing::error!(error = &failure as &dyn std::error::Error, webhook = id, "a webhook's task failed");
+        }
+        self.running.remove(&id);
     }
 
     /// Makes the running tasks those that should run.
@@ -118,19 +128,20 @@ impl Supervisor {
             .map(|(&id, _)| id)
             .collect();
         for id in over {
-            if let Some(running) = self.running.get(&id) {
-                running.stop.cancel();
-                if !running.task.is_finished() {
-                    // It ends at its next await: soon, and without being waited for here, where a stop may interrupt.
-                    continue;
-                }
-            }
-            if let Some(running) = self.running.remove(&id) {
-                ended(id, running).await;
+            let Some(running) = self.running.get(&id) else { continue };
+            running.stop.cancel();
+            // Others need not wait for its farewell.
+            if running.task.is_finished() {
+                self.end(id).await;
             }
         }
         for (id, row) in wanted {
             match self.running.get(&id) {
+                // It was stopped and may go on before it has ended: two would post the same.
+                Some(running) if running.stop.is_cancelled() => {
+                    self.end(id).await;
+                    self.running.insert(id, start(&self.shared, row));
+                }
                 // Letters may be marked to be redelivered.
                 Some(running) if row.dead_letters > 0 => running.bell.ring(),
                 Some(_) => {}
@@ -161,10 +172,4 @@ fn start(shared: &Arc<Shared>, row: WebhookRow) -> Running {
     let (stop, bell) = (CancellationToken::new(), Bell::default());
     let task = tokio::spawn(hook::run(Arc::clone(shared), row, bell.clone(), stop.clone()));
     Running { stop, bell, task }
-}
-
-async fn ended(id: u64, running: Running) {
-    if let Err(failure) = running.task.await {
-        tracing::error!(error = &failure as &dyn std::error::Error, webhook = id, "a webhook's task failed");
-    }
 }

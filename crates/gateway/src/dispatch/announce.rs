@@ -5,7 +5,7 @@ use std::time::Duration;
 use api::{Announcement, Call};
 use protocol::{
     Result,
-    wire::{Account, Done, Rename, SetBlocked, UpdateProfile, UpdateSettings},
+    wire::{Account, Done, RemoveFriend, Rename, SetBlocked, UpdateProfile, UpdateSettings},
 };
 use tokio::time::timeout;
 
@@ -42,6 +42,13 @@ impl Dispatch {
         if blocked {
             self.announce(call, Announcement { hide_from: user, ..Announcement::default() }).await;
         }
+        Ok(done)
+    }
+
+    pub(super) async fn remove_friend(&self, call: &Call, request: RemoveFriend) -> Result<Done> {
+        let parted_from = request.user;
+        let done = self.services.user.remove_friend(call, request).await?;
+        self.announce(call, Announcement { parted_from, ..Announcement::default() }).await;
         Ok(done)
     }
 

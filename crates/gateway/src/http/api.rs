@@ -12,6 +12,7 @@ use axum::{
 use bytes::Bytes;
 use protocol::{
     Error, Result, SessionId, UserId,
+    queue::AccountClosed,
     wire::{self, ClientFrame, ErrorCode, ServerFrame, client_frame::Body as Request, server_frame::Body as Answer},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -56,7 +57,7 @@ pub(super) async fn answer(
             Admitted::Dropped => Answer::Done(wire::Done {}),
         };
         if let (true, Some(caller)) = (is_deletion, call.caller) {
-            shared.hub.close_account(caller.user);
+            shared.hub.close_account(caller.user, AccountClosed::Deleted);
         }
         inner_json(&ServerFrame { request: 0, body: Some(answer) })
     };

@@ -1,12 +1,13 @@
 //! Binding a connection to its session.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use api::{Call, Caller, ConnectIdentity, ListGroupsRequest, Scopes, Token};
 use protocol::{
     Error, GroupId, Result, SessionId, UserId,
     wire::{Connect, Connected, ErrorCode, Sync, SyncPage, client_frame, connect},
 };
+use tokio::time::Instant;
 
 use super::{Connection, Hub};
 use crate::{
@@ -14,6 +15,16 @@ use crate::{
     dispatch::{self, now_ms},
     session::accepted_heartbeat,
 };
+
+/// What a connection is bound to.
+pub(crate) struct Bound {
+    /// Whom it acts for.
+    pub(crate) caller: Caller,
+    /// The answer.
+    pub(crate) connected: Connected,
+    /// When the time of the API key that it shows is over.
+    pub(crate) ends_at: Option<Instant>,
+}
 
 impl Hub {
     /// Binds the connection to the token's session. The order is what makes catching up complete: the route stands and
@@ -28,7 +39,7 @@ impl Hub {
         connection: &Arc<Connection>,
         mut call: Call,
         request: Connect,
-    ) -> Result<(Caller, Connected)> {
+    ) -> Result<Bound> {
         let services = self.dispatch.services();
         let Some(connect::Token::AccessToken(token) | connect::Token::ResumeToken(token)) = request.token else {
             return Err(Error::invalid("token is missing: an access token or a resume token"));
@@ -39,6 +50,7 @@ impl Hub {
             .clone()
             .and_then(|identity| Some((identity.user?, identity.session, Scopes::of_identity(&identity.scopes))))
             .ok_or_else(|| Error::unavailable("the user service did not say who this is"))?;
+        let ends_at = identity.as_ref().and_then(|identity| moment(identity.expires_ms));
         let caller = Caller { user: UserId::new(user.id), session: SessionId::new(session), scopes };
         if request.sync.is_some() {
             let sync = client_frame::Body::Sync(Sync::default());
@@ -65,7 +77,7 @@ impl Hub {
             sync,
             time_ms: now_ms(),
         };
-        Ok((caller, connected))
+        Ok(Bound { caller, connected, ends_at })
     }
 
     async fn hear_groups(&self, call: &Call, user: UserId) -> Result<()> {
@@ -101,4 +113,10 @@ impl Hub {
         self.metrics.users.set(i64::try_from(state.users.len()).unwrap_or(i64::MAX));
         Ok(())
     }
+}
+
+/// When a time has come, milliseconds since 1970; `None` if never (0), or so late that nobody will see it.
+fn moment(time_ms: i64) -> Option<Instant> {
+    let wait = Duration::from_millis(u64::try_from(time_ms - now_ms()).unwrap_or(0));
+    if time_ms == 0 { None } else { Instant::now().checked_add(wait) }
 }

@@ -6,7 +6,7 @@ use api::ConnectionId;
 use prost::Message as _;
 use protocol::{
     GroupId, SessionId, UserId,
-    queue::{Batch, Delivery, EntryDelivery, delivery::What},
+    queue::{AccountClosed, Batch, Delivery, EntryDelivery, delivery::What},
     wire::{self, content, server_frame::Body},
 };
 use queue::{Delivered, Publication, Subscription, Topic};
@@ -122,6 +122,12 @@ impl Listener {
             (Some(What::EndedSession(session)), _) => {
                 for user in users {
                     self.hub.end_session(user, SessionId::new(session));
+                }
+            }
+            (Some(What::AccountClosed(why)), _) => {
+                let why = AccountClosed::try_from(why).unwrap_or_default();
+                for user in users {
+                    self.hub.close_account(user, why);
                 }
             }
             (Some(What::Entry(entry)), Topic::Group(group)) => {

@@ -7,18 +7,18 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use api::{Call, Caller, Watched};
+use api::{Call, Watched};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use protocol::{
     Result,
     limits::REQUESTS_IN_FLIGHT_MAX,
-    wire::{Connected, Done, SetAway, SyncPage, client_frame::Body as Request, server_frame::Body as Answer},
+    wire::{Done, SetAway, SyncPage, client_frame::Body as Request, server_frame::Body as Answer},
 };
 use tokio::time::timeout_at;
 
 use crate::{
     dispatch::{self, Dispatch},
-    hub::{Connection, Hub},
+    hub::{Bound, Connection, Hub},
 };
 
 /// How much a request with a large answer counts against the limit, as its answer may have to wait in memory.
@@ -27,7 +27,7 @@ const PAGE_WEIGHT: usize = REQUESTS_IN_FLIGHT_MAX / 2;
 /// What a request came to.
 pub(super) enum Finished {
     Answer { request: u32, result: Result<Answer> },
-    Connected { request: u32, result: Result<(Caller, Connected)> },
+    Connected { request: u32, result: Result<Bound> },
     Synced { request: u32, page: SyncPage },
     Watching { request: u32, watched: Watched },
     LoggedOut { request: u32, done: Done },

@@ -20,6 +20,8 @@ pub(super) enum Alarm {
     Silent,
     /// The client does not read.
     Stuck,
+    /// What the connection was bound with is over. Rings once.
+    Over,
 }
 
 pub(super) struct Watchdog {
@@ -27,6 +29,8 @@ pub(super) struct Watchdog {
     heard_at: Instant,
     /// `None` once the connection is somebody's.
     connect_by: Option<Instant>,
+    /// When the connection may be nobody's any longer.
+    ends_at: Option<Instant>,
     write_timeout: Duration,
     stall: Option<Stall>,
     /// Set to the next deadline or to an earlier moment: moving a deadline back moves no timer.
@@ -44,12 +48,21 @@ impl Watchdog {
         let now = Instant::now();
         let connect_by = now + connect_within;
         let timer = Box::pin(sleep_until(connect_by));
-        Self { heartbeat, heard_at: now, connect_by: Some(connect_by), write_timeout, stall: None, timer }
+        Self {
+            heartbeat,
+            heard_at: now,
+            connect_by: Some(connect_by),
+            ends_at: None,
+            write_timeout,
+            stall: None,
+            timer,
+        }
     }
 
-    /// The connection is somebody's, who may be silent for twice this time.
-    pub(super) fn connected(&mut self, heartbeat: Duration) {
+    /// The connection is somebody's, who may be silent for twice this time, until a moment.
+    pub(super) fn connected(&mut self, heartbeat: Duration, ends_at: Option<Instant>) {
         self.connect_by = None;
+        self.ends_at = ends_at;
         self.heartbeat = heartbeat;
     }
 
@@ -71,12 +84,10 @@ impl Watchdog {
     fn deadline(&self) -> (Instant, Alarm) {
         let silent_at = self.heard_at + self.heartbeat * 2;
         let silent_at = self.connect_by.map_or(silent_at, |connect_by| connect_by.min(silent_at));
-        match &self.stall {
-            Some(stall) if stall.since + self.write_timeout < silent_at => {
-                (stall.since + self.write_timeout, Alarm::Stuck)
-            }
-            _ => (silent_at, Alarm::Silent),
-        }
+        let stuck_at = self.stall.as_ref().map(|stall| stall.since + self.write_timeout);
+        let others = [(stuck_at, Alarm::Stuck), (self.ends_at, Alarm::Over)];
+        let others = others.into_iter().filter_map(|(at, alarm)| Some((at?, alarm)));
+        others.fold((silent_at, Alarm::Silent), |first, other| if other.0 < first.0 { other } else { first })
     }
 
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Alarm> {
@@ -89,6 +100,9 @@ impl Watchdog {
                 return Poll::Pending;
             }
             if deadline <= Instant::now() {
+                if alarm == Alarm::Over {
+                    self.ends_at = None;
+                }
                 return Poll::Ready(alarm);
             }
             self.timer.as_mut().reset(deadline);

@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use protocol::{
     WEBSOCKET_JSON,
-    queue::{Delivery, delivery::What},
+    queue::{AccountClosed, Delivery, delivery::What},
     wire::{
         ClientFrame, DeleteAccount, GoodbyeReason, LogOut, Ping, Presence, ReadMoved, ServerFrame, SetAway, UserInfo,
         WatchPresence, client_frame::Body as Request, server_frame::Body,
@@ -361,4 +361,20 @@ async fn an_account_that_is_deleted_loses_all_its_connections_after_the_answer()
     let mut third = bed.connected(8).await;
     assert_eq!(super::http::post(&bed, "delete_account", Some("8.80"), "{}").await.status, 200);
     third.expect_goodbye(GoodbyeReason::GoodbyeAccountClosed).await;
+}
+
+#[tokio::test]
+async fn an_account_that_is_closed_loses_all_its_connections_and_is_told_why() {
+    let bed = Bed::new().await;
+    for (user, why, word) in [(7, AccountClosed::Suspended, "suspended"), (8, AccountClosed::Deleted, "deleted")] {
+        let (mut client, mut other_device, mut other) =
+            (bed.connected(user).await, bed.tcp().await, bed.connected(9).await);
+        other_device.ask(connect_body(user, 71, false)).await;
+        bed.publish_to(&[user], What::AccountClosed(why.into())).await;
+        for device in [&mut client, &mut other_device] {
+            let goodbye = device.expect_goodbye(GoodbyeReason::GoodbyeAccountClosed).await;
+            assert!(goodbye.message.contains(word), "{goodbye:?}");
+        }
+        other.expect_silence().await;
+    }
 }

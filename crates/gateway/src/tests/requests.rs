@@ -7,8 +7,8 @@ use prometheus_client::registry::Registry;
 use protocol::{
     SessionId, UserId,
     wire::{
-        ClientFrame, ErrorCode, GetGroup, ListBans, ListJoinRequests, ListReceipts, Rename, SetBlocked, UpdateProfile,
-        UpdateSettings, UserInfo, client_frame::Body as Request, get_group, server_frame::Body,
+        ClientFrame, ErrorCode, GetGroup, ListBans, ListJoinRequests, ListReceipts, RemoveFriend, Rename, SetBlocked,
+        UpdateProfile, UpdateSettings, UserInfo, client_frame::Body as Request, get_group, server_frame::Body,
     },
 };
 use tokio::time::Instant;
@@ -89,6 +89,7 @@ async fn changes_that_others_see_are_announced_and_no_others() {
         Request::UpdateSettings(UpdateSettings { write_policy: Some(1), ..UpdateSettings::default() }),
         Request::SetBlocked(SetBlocked { user: 8, blocked: true, ..SetBlocked::default() }),
         Request::SetBlocked(SetBlocked { user: 8, blocked: false, ..SetBlocked::default() }),
+        Request::RemoveFriend(RemoveFriend { user: 9, ..RemoveFriend::default() }),
     ];
     for request in requests {
         assert!(matches!(client.ask(request).await, Body::Account(_) | Body::Done(_)));
@@ -104,6 +105,7 @@ async fn changes_that_others_see_are_announced_and_no_others() {
         Announcement { user: profile("septima", ""), ..nothing() },
         Announcement { visibility: true, ..nothing() },
         Announcement { hide_from: 8, ..nothing() },
+        Announcement { parted_from: 9, ..nothing() },
     ];
     let announced = bed.fake.state.lock().announced.clone();
     assert_eq!(announced, expected.map(|announcement| (7, announcement)));

@@ -3,13 +3,15 @@
 use protocol::{
     GroupId,
     wire::{
-        Connect, CreateGroup, ErrorCode, History, ListBots, Ping, Sync, WatchPresence, client_frame::Body as Request,
-        connect, server_frame::Body,
+        Connect, CreateGroup, ErrorCode, GoodbyeReason, History, ListBots, Ping, Sync, WatchPresence,
+        client_frame::Body as Request, connect, server_frame::Body,
     },
 };
 
+use crate::dispatch;
+
 use super::{
-    bed::{Bed, Tcp, send},
+    bed::{Bed, Tcp, eventually, send},
     http::post,
 };
 
@@ -86,4 +88,28 @@ async fn a_key_that_may_not_read_catches_up_on_nothing_and_hears_no_pushes() {
     assert_eq!(hears.texts(2).await, ["a", "b"]);
     deaf.expect_silence().await;
     assert!(matches!(deaf.ask(Request::Ping(Ping {})).await, Body::Pong(_)));
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_the_time_of_its_key_once_what_is_under_way_is_answered() {
+    let bed = Bed::new().await;
+    let mut forever = with_key(&bed, "WRITE").await;
+    let ends_ms = dispatch::now_ms() + 1_000;
+    bed.fake.state.lock().keys_end_ms = ends_ms;
+    let mut waiting = with_key(&bed, "WRITE").await;
+    let mut idle = with_key(&bed, "WRITE").await;
+    let mut session = bed.connected(8).await;
+    let sent = waiting.request(send(77, "wait")).await;
+    eventually("the send is under way", || !bed.fake.state.lock().batches.is_empty()).await;
+    let goodbye = idle.expect_goodbye(GoodbyeReason::GoodbyeSessionEnded).await;
+    assert!(dispatch::now_ms() >= ends_ms && goodbye.message.contains("API key"), "{goodbye:?}");
+    // Its time is over as well by now, or will be in a moment.
+    bed.fake.sends.add_permits(1);
+    assert_eq!(waiting.frame().await.request, sent);
+    waiting.expect_goodbye(GoodbyeReason::GoodbyeSessionEnded).await;
+    let mut late = with_key(&bed, "WRITE").await;
+    late.expect_goodbye(GoodbyeReason::GoodbyeSessionEnded).await;
+    for client in [&mut forever, &mut session] {
+        client.expect_silence().await;
+    }
 }

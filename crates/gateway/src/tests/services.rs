@@ -50,6 +50,8 @@ pub(super) struct State {
     pub(super) asked: Vec<(&'static str, u64)>,
     pub(super) suspended: Vec<Suspend>,
     pub(super) fail_checks: bool,
+    /// When the time of the API keys shown from now on is over, milliseconds since 1970; 0: never.
+    pub(super) keys_end_ms: i64,
     /// Sessions that end between the check of their token and the end of `connect`.
     pub(super) ended_meanwhile: HashSet<u64>,
 }
@@ -99,7 +101,7 @@ fn identify(token: &str) -> Result<Identity> {
     let (user, session) =
         number().zip(number()).ok_or_else(|| Error::new(ErrorCode::Unauthenticated, "that is no token"))?;
     let scopes = parts.flat_map(|scopes| scopes.split(',')).filter_map(Scope::from_str_name).map(Into::into).collect();
-    Ok(Identity { user: Some(info(user)), session, scopes })
+    Ok(Identity { user: Some(info(user)), session, scopes, expires_ms: 0 })
 }
 
 fn session(name: &str) -> Result<Session> {
@@ -129,7 +131,11 @@ impl UserService for Fake {
     }
 
     async fn connect(&self, _: &Call, token: Token) -> Result<ConnectIdentity> {
-        let identity = Some(identify(&token.token)?);
+        let mut identity = identify(&token.token)?;
+        if !identity.scopes.is_empty() {
+            identity.expires_ms = self.state.lock().keys_end_ms;
+        }
+        let identity = Some(identity);
         Ok(ConnectIdentity { identity, resume_token: token.token, resume_expires_ms: 5 })
     }
 
@@ -189,6 +195,10 @@ impl UserService for Fake {
         self.asked("set_blocked", call)
     }
 
+    async fn remove_friend(&self, call: &Call, _: RemoveFriend) -> Result<Done> {
+        self.asked("remove_friend", call)
+    }
+
     async fn request_friend(&self, call: &Call, _: RequestFriend) -> Result<Done> {
         self.asked("request_friend", call)
     }
@@ -213,7 +223,8 @@ impl UserService for Fake {
     async fn open_incoming_webhook(&self, _: &Call, token: Token) -> Result<IncomingTarget> {
         let bot = token.token.strip_prefix("hook-").and_then(|bot| bot.parse().ok());
         let bot = bot.ok_or_else(|| Error::not_found("such a webhook"))?;
-        let identity = Identity { user: Some(info(bot)), session: 1, scopes: vec![Scope::Write.into()] };
+        let scopes = vec![Scope::Write.into()];
+        let identity = Identity { user: Some(info(bot)), session: 1, scopes, expires_ms: 0 };
         Ok(IncomingTarget { identity: Some(identity), conversation: 77 })
     }
 

@@ -221,6 +221,27 @@ async fn the_blocked_see_somebody_go_and_never_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_are_friends_no_longer_see_each_other_go_and_nothing_more() {
+    let scene = Scene::start().await;
+    let Scene { ann, ann_too, bob, eve, .. } = &scene;
+    let seen = ann.client.watch_presence(&[bob.user(), eve.user()]).await.unwrap();
+    assert!(seen.len() == 2 && seen.iter().all(|presence| presence.online));
+    ann.client.remove_friend(bob.user(), EntryId::generate()).await.unwrap();
+    bob.is_told_presence(ann, false, false).await;
+    ann.is_told_presence(bob, false, false).await;
+    ann.client.set_away(true).await.unwrap();
+    ann_too.client.set_away(true).await.unwrap();
+    eve.is_told_presence(ann, true, true).await;
+    bob.client.set_away(true).await.unwrap();
+    assert_eq!(bob.told_so_far(eve).await.len(), 1, "nothing but that eve writes");
+    assert_eq!(ann.told_so_far(eve).await.len(), 1, "nothing but that eve writes");
+    // The others are watched as before.
+    eve.client.set_away(true).await.unwrap();
+    ann.is_told_presence(eve, true, true).await;
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_watches_hears_of_a_changed_profile_and_who_writes_is_heard_by_the_other_alone() {
     let scene = Scene::start().await;
     let Scene { ann, ann_too, bob, eve, .. } = &scene;

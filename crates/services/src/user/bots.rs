@@ -7,7 +7,7 @@ use protocol::{
     Error, Result, SessionId, UserId, limits, name_key,
     wire::{self, ErrorCode, Scope},
 };
-use store::{Account, ApiKeyRow, BotRow, NewApiKey, NewBot};
+use store::{Account, ApiKeyRow, BotRefused, BotRow, NewApiKey, NewBot};
 
 use super::{
     Service,
@@ -52,9 +52,10 @@ impl Service {
         self.whole(async move |me| {
             let new = UserId::new(bot.id.get());
             let made = match me.store.create_bot(bot, limits::BOTS_MAX).await? {
-                Ok(Some(made)) => made,
-                Ok(None) => return Err(name_taken(&name)),
-                Err(bots) => return Err(Error::limit("bots", bots + 1, limits::BOTS_MAX)),
+                Ok(made) => made,
+                Err(BotRefused::NameTaken) => return Err(name_taken(&name)),
+                Err(BotRefused::TooMany(bots)) => return Err(Error::limit("bots", bots + 1, limits::BOTS_MAX)),
+                Err(BotRefused::NoOwner) => return Err(Error::not_found("the account")),
             };
             if made.user.id != new.get() && name_key(&made.user.name) != name.key() {
                 return Err(id_reused());
@@ -143,7 +144,8 @@ impl Service {
         };
         let key = self.keys.get(name.as_str(), load).await?.ok_or_else(unknown)?;
         if self.ended.contains(SessionId::new(key.id)) {
-            return Err(Error::new(ErrorCode::SessionEnded, "this API key was revoked"));
+            let revoked = Error::new(ErrorCode::SessionEnded, "this API key was revoked");
+            return Err(self.refusal(UserId::new(key.bot), revoked).await);
         }
         if key.expires_ms != 0 && key.expires_ms <= now_ms {
             return Err(unknown());
@@ -152,7 +154,7 @@ impl Service {
         if user.deleted {
             return Err(unknown());
         }
-        Ok(Identity { user: Some(user), session: key.id, scopes: scopes(key.scopes) })
+        Ok(Identity { user: Some(user), session: key.id, scopes: scopes(key.scopes), expires_ms: key.expires_ms })
     }
 }
 

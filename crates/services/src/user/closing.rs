@@ -8,6 +8,7 @@ use api::{
 };
 use protocol::{
     Advice, EntryId, Error, Result, SessionId, UserId, limits, name_key,
+    queue::AccountClosed,
     wire::{self, ErrorCode, FriendRequest, Role, content::Kind},
 };
 use tokio::time::Instant;
@@ -16,6 +17,8 @@ use super::{Service, contacts::contact_request, full};
 
 /// How long it may take to leave all groups and friends.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often bots that were made while an account ends are ended with it.
+const CLOSING_ATTEMPTS_MAX: usize = 3;
 /// Groups that a refusal names.
 const GROUPS_NAMED_MAX: usize = 10;
 
@@ -24,41 +27,51 @@ impl Service {
         let user = full(call)?.user;
         self.own_account(user, request.password, "password").await?;
         self.whole(async move |me| {
-            let bots = me.store.bots(user).await?;
-            let bots: Vec<UserId> = bots.into_iter().map(|bot| UserId::new(bot.user.id)).collect();
-            // All that may be refused before anything is given up.
-            for account in bots.iter().chain([&user]) {
-                me.leave_owned(*account).await?;
+            for _ in 0..CLOSING_ATTEMPTS_MAX {
+                let bots = me.bots_of(user).await?;
+                // All that may be refused before anything is given up.
+                for account in bots.iter().chain([&user]) {
+                    me.leave_owned(*account).await?;
+                }
+                for bot in bots {
+                    me.close(bot).await?;
+                }
+                if me.close(user).await? {
+                    return Ok(());
+                }
             }
-            for account in bots.into_iter().chain([user]) {
-                me.close(account).await?;
-            }
-            Ok(())
+            Err(Error::unavailable("bots of yours were made at the same time; try again"))
         })
         .await
+    }
+
+    /// The ids of a user's bots.
+    async fn bots_of(&self, user: UserId) -> Result<Vec<UserId>> {
+        Ok(self.store.bots(user).await?.into_iter().map(|bot| UserId::new(bot.user.id)).collect())
     }
 
     pub(super) async fn close_bot(&self, bot: UserId) -> Result<()> {
         self.whole(async move |me| {
             me.leave_owned(bot).await?;
-            me.close(bot).await
+            me.close(bot).await.map(drop)
         })
         .await
     }
 
-    /// Leaves groups and friends, then ends the account. What is done before a failure is found done by the next attempt.
-    async fn close(&self, user: UserId) -> Result<()> {
+    /// Leaves groups and friends, then ends the account; `false` if it has bots. What is done before a failure is found done by the
+    /// next attempt.
+    async fn close(&self, user: UserId) -> Result<bool> {
         let call = as_user(user);
         for group in self.messages.list_groups(&call, ListGroupsRequest {}).await?.ids {
             self.leave(&call, user, group).await?;
         }
         self.end_friendships(&call, user).await?;
         let account = self.store.account(user).await?.ok_or_else(|| Error::not_found("the account"))?;
-        let ended = self.store.delete_account(user, self.clock.now_ms()).await?;
+        let Some(ended) = self.store.delete_account(user, self.clock.now_ms()).await? else { return Ok(false) };
+        (self.standing_changed)();
         self.changed(user, &[name_key(&account.user.name)]).await;
-        let ended: Vec<(UserId, SessionId)> = ended.into_iter().map(|session| (user, session)).collect();
-        self.ended(&ended).await;
-        Ok(())
+        self.closed(&[user], AccountClosed::Deleted, ended).await;
+        Ok(true)
     }
 
     /// Leaves the groups that the user owns and is not alone in, which works if they were dissolved.
@@ -144,8 +157,14 @@ impl Service {
         self.whole(async move |me| {
             let ended = me.store.suspend(user, request.suspended, me.clock.now_ms()).await?;
             let ended = ended.ok_or_else(|| Error::not_found(format_args!("user {name:?}")))?;
+            (me.standing_changed)();
             tracing::info!(%user, suspended = request.suspended, sessions = ended.len(), "an account was suspended or let in");
-            me.ended(&ended).await;
+            if request.suspended {
+                let mut kept_out = me.bots_of(user).await?;
+                kept_out.push(user);
+                let ended = ended.into_iter().map(|(_, session)| session).collect();
+                me.closed(&kept_out, AccountClosed::Suspended, ended).await;
+            }
             Ok(())
         })
         .await

@@ -3,7 +3,7 @@
 use api::{Call, RelayRequest};
 use protocol::{
     Error, RawContent, Result, SessionId, UserId, limits,
-    queue::delivery::What,
+    queue::{AccountClosed, delivery::What},
     wire::{self, ErrorCode, Session, UserInfo, content::Kind},
 };
 use store::{NewSession, Telling};
@@ -82,14 +82,36 @@ impl Service {
 
     /// Makes the tokens of sessions and keys that have ended useless, and closes their connections.
     pub(super) async fn ended(&self, ended: &[(UserId, SessionId)]) {
-        let now_ms = self.clock.now_ms();
         let mut pushes = Pushes::default();
         for &(user, session) in ended {
-            self.ended.add(session, now_ms, now_ms + ms(self.config.tokens_live()));
             pushes.add_for_users(&[user], 0, What::EndedSession(session.get()));
+        }
+        self.close_connections(ended.iter().map(|(_, session)| *session), pushes).await;
+    }
+
+    /// The same for accounts that are closed: all their connections are, and told why.
+    pub(super) async fn closed(&self, users: &[UserId], why: AccountClosed, ended: Vec<SessionId>) {
+        let mut pushes = Pushes::default();
+        pushes.add_for_users(users, 0, What::AccountClosed(why.into()));
+        self.close_connections(ended, pushes).await;
+    }
+
+    async fn close_connections(&self, ended: impl IntoIterator<Item = SessionId>, pushes: Pushes) {
+        let now_ms = self.clock.now_ms();
+        for session in ended {
+            self.ended.add(session, now_ms, now_ms + ms(self.config.tokens_live()));
         }
         if let Err(error) = pushes.publish(self.queue.as_ref(), ENDED_BATCH_MAX).await {
             tracing::warn!(%error, "connections of ended sessions were not told to close");
+        }
+    }
+
+    /// What a token or key of this user is refused with that has `ended`: if the account is kept out, that is why.
+    pub(super) async fn refusal(&self, user: UserId, ended: Error) -> Error {
+        match self.store.account(user).await {
+            Ok(Some(account)) if account.suspended => suspended(),
+            // If it cannot be found out, what is known is told.
+            _ => ended,
         }
     }
 

@@ -144,7 +144,8 @@ impl Service {
         let row = self.store.incoming_by_hash(hash).await?.ok_or_else(unknown)?;
         let bot = self.store.account(row.bot).await?;
         let bot = bot.filter(|bot| !bot.suspended && !bot.user.deleted).ok_or_else(unknown)?;
-        let identity = Identity { user: Some(bot.user), session: row.id, scopes: vec![Scope::Write.into()] };
+        let scopes = vec![Scope::Write.into()];
+        let identity = Identity { user: Some(bot.user), session: row.id, scopes, expires_ms: 0 };
         Ok(IncomingTarget { identity: Some(identity), conversation: row.conversation.get() })
     }
 }

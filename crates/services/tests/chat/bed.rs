@@ -229,7 +229,9 @@ impl Listener {
                     let frame = match delivery.what.unwrap() {
                         published::delivery::What::Entry(entry) => entry.frame,
                         published::delivery::What::Frame(frame) => frame,
-                        published::delivery::What::EndedSession(_) => continue,
+                        published::delivery::What::EndedSession(_) | published::delivery::What::AccountClosed(_) => {
+                            continue;
+                        }
                     };
                     let body = wire::ServerFrame::decode(frame).unwrap().body.unwrap();
                     let (topic, users, hide_from) = (publication.topic, delivery.users, delivery.hide_from);

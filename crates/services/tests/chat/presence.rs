@@ -1,6 +1,6 @@
 //! Who is seen online, and by whom.
 
-use api::{Announcement, Arrival, PresenceService as _};
+use api::{Announcement, Arrival, PresenceService as _, contact_act::What};
 use protocol::{
     GatewayId, UserId,
     wire::{self, Presence, server_frame::Body},
@@ -107,4 +107,32 @@ async fn a_new_profile_is_told_those_who_watch_and_one_who_is_blocked_sees_nothi
     let asked = wire::WatchPresence { users: vec![ann] };
     let watched = bed.presence.watch(&by(ben), asked).await.unwrap();
     assert_eq!((watched.presences.unwrap().presences, watched.followed), (vec![gone], vec![]));
+}
+
+#[tokio::test]
+async fn who_are_friends_no_longer_are_hidden_from_each_other_unless_they_talk() {
+    let bed = Bed::start();
+    let (ann, ben) = (bed.user("ann").await, bed.user("ben").await);
+    bed.befriend(ann, ben).await;
+    let topics = [ann, ben].map(|user| Topic::Presence(UserId::new(user)));
+    let mut listener = bed.listen(&[], topics.to_vec()).await;
+    let parted = || Announcement { parted_from: ben, ..Default::default() };
+    // Nothing is told as long as they are friends.
+    bed.presence.announce(&by(ann), parted()).await.unwrap();
+    bed.contact(ann, ben, What::Remove(true)).await.unwrap();
+    bed.presence.announce(&by(ann), parted()).await.unwrap();
+    for (seen, watcher) in [(ann, ben), (ben, ann)] {
+        let heard = listener.next_but_entries().await;
+        let gone = Presence { user: seen, ..Default::default() };
+        assert_eq!((heard.hide_from, heard.body), (watcher, Body::PresenceChanged(gone)));
+    }
+    // Ann has written to ben: he sees her, and she does not see him, who has not answered.
+    let direct = bed.direct(ann, ben).await;
+    let why = wire::content::Kind::Text(wire::Text { body: "why?".into() });
+    bed.say(ann, direct, why).await.unwrap();
+    bed.presence.announce(&by(ann), parted()).await.unwrap();
+    let heard = listener.next_but_entries().await;
+    assert_eq!((heard.hide_from, heard.topic), (ann, Topic::Presence(UserId::new(ben))));
+    bed.presence.arrive(&by(ann), on(GATEWAY, false)).await.unwrap();
+    assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(here(ann, false)));
 }

@@ -1,6 +1,12 @@
 //! The services over a store of their own, and short ways to ask them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use api::{
     Call, Caller, GroupService as _, MessageService as _, Scopes, SendRequest, Token, UserService as _, send_result,
@@ -26,6 +32,8 @@ pub(crate) struct Bed {
     pub(crate) store: SqliteStore,
     pub(crate) queue: Arc<LocalQueue>,
     pub(crate) clock: Clock,
+    /// How often it was told that accounts were kept out, let in or ended.
+    pub(crate) standings_changed: Arc<AtomicUsize>,
     pub(crate) message: Arc<message::Service>,
     pub(crate) user: Arc<user::Service>,
     pub(crate) group: Arc<group::Service>,
@@ -59,7 +67,12 @@ impl Bed {
             resume_token_ttl: Duration::from_secs(3_600),
             info_ttl: Duration::from_secs(3_600),
         };
+        let standings_changed = Arc::new(AtomicUsize::new(0));
+        let changed = Arc::clone(&standings_changed);
         let parts = user::Parts {
+            standing_changed: Arc::new(move || {
+                changed.fetch_add(1, Ordering::Relaxed);
+            }),
             store: shared.clone(),
             webhooks: shared.clone(),
             cache: cache.clone(),
@@ -72,7 +85,7 @@ impl Bed {
         let (user, user_tasks) = user::Service::start(config, parts).await.unwrap();
         let config = group::Config { info_ttl: Duration::from_secs(60) };
         let group = group::Service::new(&config, shared, cache, user.clone(), message.clone(), ids, clock.clone());
-        Self { store, queue, clock, message, user, group, tasks: (message_tasks, user_tasks), dir }
+        Self { store, queue, clock, standings_changed, message, user, group, tasks: (message_tasks, user_tasks), dir }
     }
 
     pub(crate) async fn restart(self) -> Self {

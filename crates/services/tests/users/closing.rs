@@ -1,9 +1,18 @@
 //! Accounts that end, or are kept out.
 
-use api::{ListGroupsRequest, MessageService as _, UserService as _};
-use protocol::wire::{self, ErrorCode, Scope, UserInfo, content::Kind};
+use std::sync::atomic::Ordering;
 
-use crate::bed::{Bed, as_user, by, code_of, id, nobody, of};
+use api::{ListGroupsRequest, MessageService as _, UserService as _};
+use prost::Message as _;
+use protocol::{
+    GatewayId, SessionId, UserId,
+    queue::{self as published, delivery::What},
+    wire::{self, ErrorCode, Scope, UserInfo, content::Kind},
+};
+
+use queue::{Delivered, Queue as _};
+
+use crate::bed::{Bed, DAY_MS, PATIENCE, as_user, by, code_of, id, nobody, of};
 
 fn delete(password: &str) -> wire::DeleteAccount {
     wire::DeleteAccount { password: password.into() }
@@ -45,9 +54,13 @@ async fn a_deleted_account_leaves_its_messages_and_nothing_else() {
     let history = wire::History { conversation, ..Default::default() };
     let entries = bed.message.history(&by(&bob), history).await.unwrap().entries;
     assert_eq!(entries[0].content.as_ref().unwrap().text().as_deref(), Some("remember me"));
-    // Whoever has the name now is somebody else; and who is gone is nobody's new friend.
-    let newcomer = bed.register("alice").await;
+    // Nobody passes for who is gone as long as that is remembered, and nobody becomes a friend of who is gone.
+    let register = || wire::Register { name: "Alice".into(), password: "password".into(), device: String::new() };
+    assert_eq!(code_of(bed.user.register(&nobody(), register())).await, ErrorCode::NameTaken);
+    bed.clock.shift(30 * DAY_MS + 1);
+    let newcomer = bed.user.register(&nobody(), register()).await.unwrap();
     assert_ne!(of(&newcomer), of(&alice));
+    bed.clock.shift(-30 * DAY_MS - 1);
     let late = wire::RequestFriend { id: id(), user: of(&alice), message: String::new() };
     assert_eq!(code_of(bed.user.request_friend(&by(&bob), late)).await, ErrorCode::NotFound);
     let bed = bed.restart().await;
@@ -114,18 +127,51 @@ async fn a_suspended_account_is_kept_out_until_it_is_let_in() {
     let key = bed.api_key(&alice, bot, &[Scope::Read]).await;
     bed.authenticate(&key.secret).await.unwrap();
     let suspend = |name: &str, suspended| wire::Suspend { name: name.into(), suspended };
+    let resume_token = bed.connect(&alice.access_token).await.unwrap().resume_token;
+    let identity = bed.authenticate(&alice.access_token).await.unwrap();
+    let gateway = GatewayId::new(1);
+    let subscription = bed.queue.open(gateway).await.unwrap();
+    for user in [of(&alice), bot] {
+        bed.queue.bind(UserId::new(user), gateway, false).await.unwrap();
+    }
     assert_eq!(code_of(bed.user.suspend(&nobody(), suspend("nobody", true))).await, ErrorCode::NotFound);
     bed.user.suspend(&nobody(), suspend("Alice", true)).await.unwrap();
-    assert_eq!(code_of(bed.authenticate(&alice.access_token)).await, ErrorCode::SessionEnded);
-    assert_eq!(code_of(bed.authenticate(&key.secret)).await, ErrorCode::SessionEnded);
+    assert_eq!(code_of(bed.authenticate(&alice.access_token)).await, ErrorCode::Suspended);
+    assert_eq!(code_of(bed.connect(&resume_token)).await, ErrorCode::Suspended);
+    assert_eq!(code_of(bed.user.check_session(&nobody(), identity)).await, ErrorCode::Suspended);
+    assert_eq!(code_of(bed.authenticate(&key.secret)).await, ErrorCode::Suspended);
+    let delivered = tokio::time::timeout(PATIENCE, subscription.receive(1)).await.unwrap();
+    let Delivered::Publication(publication) = &delivered[0] else { panic!("lost") };
+    let delivery = published::Batch::decode(publication.payload.clone()).unwrap().deliveries.remove(0);
+    assert_eq!(delivery.what, Some(What::AccountClosed(published::AccountClosed::Suspended.into())));
+    assert_eq!(delivery.users.len(), 2, "alice and the bot");
     assert_eq!(code_of(bed.log_in("alice")).await, ErrorCode::Suspended);
     let wrong = wire::LogIn { name: "alice".into(), password: "a wrong one".into(), device: String::new() };
     assert_eq!(code_of(bed.user.log_in(&nobody(), wrong)).await, ErrorCode::WrongCredentials);
     let refresh = wire::Refresh { refresh_token: alice.refresh_token.clone(), id: id() };
     assert_eq!(code_of(bed.user.refresh(&nobody(), refresh)).await, ErrorCode::Suspended);
     let bed = bed.restart().await;
-    assert_eq!(code_of(bed.authenticate(&key.secret)).await, ErrorCode::Unauthenticated);
+    assert_eq!(code_of(bed.authenticate(&alice.access_token)).await, ErrorCode::Suspended);
+    assert_eq!(code_of(bed.authenticate(&key.secret)).await, ErrorCode::Unauthenticated, "keys end for good");
     bed.user.suspend(&nobody(), suspend("alice", false)).await.unwrap();
     bed.log_in("alice").await.unwrap();
     assert_eq!(code_of(bed.authenticate(&alice.access_token)).await, ErrorCode::SessionEnded);
+}
+
+#[tokio::test]
+async fn whoever_acts_for_bots_is_told_when_one_may_no_longer_or_may_again() {
+    let bed = Bed::start().await;
+    let alice = bed.register("alice").await;
+    let bot = bed.bot(&alice, "helper").await;
+    let may_act = || async { bed.user.bot_access(UserId::new(bot), SessionId::new(5)).await.unwrap().is_some() };
+    let told = || bed.standings_changed.load(Ordering::Relaxed);
+    let suspend = |name: &str, suspended| wire::Suspend { name: name.into(), suspended };
+    assert!(told() == 0 && may_act().await);
+    for (count, name, suspended) in [(1, "alice", true), (2, "alice", false), (3, "helper", true), (4, "helper", false)]
+    {
+        bed.user.suspend(&nobody(), suspend(name, suspended)).await.unwrap();
+        assert_eq!((told(), may_act().await), (count, !suspended), "{name}");
+    }
+    bed.user.delete_bot(&by(&alice), wire::DeleteBot { bot }).await.unwrap();
+    assert!(told() == 5 && !may_act().await);
 }

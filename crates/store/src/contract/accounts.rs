@@ -12,7 +12,7 @@ use super::{
     Store,
     scene::{NOW_MS, Scene, text, token},
 };
-use crate::{Account, NewAccount, Revision, Rotation, Telling, Users};
+use crate::{Account, BotRefused, NAME_KEPT, NewAccount, Revision, Rotation, Telling, Users};
 
 /// Of many who register a name at once, one gets it.
 pub async fn a_name_is_taken_once_however_many_ask(store: Arc<dyn Store>) {
@@ -127,14 +127,14 @@ pub async fn what_is_told_of_an_account_is_noted_with_it(store: Arc<dyn Store>) 
     assert_eq!(told[4..], [ended]);
 }
 
-/// Of a deleted account its id is left; its name is free, and nothing of it comes back.
+/// Of a deleted account its id is left; nobody bears its name, and nothing of it comes back.
 pub async fn a_deleted_account_is_an_empty_one(store: Arc<dyn Store>) {
     let scene = Scene::new(store);
     let account = scene.account("alice");
     let (alice, session) = (account.id, account.session.clone());
     assert!(scene.store.create_account(account, Vec::new()).await.unwrap());
-    assert_eq!(scene.store.delete_account(alice, NOW_MS + 1).await.unwrap(), [session.id]);
-    assert_eq!(scene.store.delete_account(alice, NOW_MS + 2).await.unwrap(), []);
+    assert_eq!(scene.store.delete_account(alice, NOW_MS + 1).await.unwrap(), Some(vec![session.id]));
+    assert_eq!(scene.store.delete_account(alice, NOW_MS + 2).await.unwrap(), Some(vec![]));
     let deleted = UserInfo { id: alice.get(), deleted: true, ..UserInfo::default() };
     let left = scene.store.account(alice).await.unwrap().unwrap();
     assert_eq!((&left.user, left.password_hash.as_str()), (&deleted, ""));
@@ -145,11 +145,32 @@ pub async fn a_deleted_account_is_an_empty_one(store: Arc<dyn Store>) {
     assert_eq!(scene.store.suspend(alice, true, NOW_MS).await.unwrap(), None);
     let exchange = scene.store.rotate_refresh(session.refresh, [1; 16], token(9_001), NOW_MS + 99, NOW_MS + 2).await;
     assert_eq!(exchange.unwrap(), Rotation::Expired);
-    let again = scene.user("alice").await;
-    assert_ne!(again, alice);
-    let both = [alice, again].map(|user| scene.store.delete_account(user, NOW_MS + 3));
-    for deleted in both {
-        deleted.await.unwrap();
+}
+
+/// Whoever comes by a deleted account's name while it is remembered would pass for the one who had it.
+pub async fn a_deleted_accounts_name_is_kept_for_a_while(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    let (alice, bob) = (scene.user("alice").await, scene.user("bob").await);
+    scene.store.delete_account(alice, NOW_MS).await.unwrap();
+    // A second time, which does nothing, does not lengthen it either.
+    scene.store.delete_account(alice, NOW_MS + 9).await.unwrap();
+    let kept_ms = NAME_KEPT.as_millis() as i64;
+    let register = |now_ms| {
+        let account = NewAccount { created_ms: now_ms, ..scene.account("alice") };
+        let id = account.id;
+        let store = scene.store.clone();
+        async move { store.create_account(account, Vec::new()).await.unwrap().then_some(id) }
+    };
+    assert_eq!(register(NOW_MS + kept_ms - 1).await, None);
+    let reserved_since = NOW_MS - 1;
+    assert_eq!(
+        scene.store.rename(bob, "Alice".into(), "alice".into(), NOW_MS + 1, reserved_since).await.unwrap(),
+        None
+    );
+    assert_eq!(scene.store.create_bot(scene.new_bot(bob, "alice"), 9).await.unwrap(), Err(BotRefused::NameTaken));
+    let again = register(NOW_MS + kept_ms).await.expect("free again");
+    for user in [alice, again] {
+        scene.store.delete_account(user, NOW_MS + kept_ms + 1).await.unwrap();
     }
 }
 
@@ -182,4 +203,29 @@ pub async fn a_suspended_account_is_kept_out_with_its_bots(store: Arc<dyn Store>
     assert_eq!(rotate().await.unwrap(), Rotation::Expired);
     assert!(scene.store.create_session(alice, scene.session(NOW_MS), 9, Vec::new()).await.unwrap());
     assert_eq!(scene.store.suspend(UserId::new(77_777), true, NOW_MS).await.unwrap(), None);
+}
+
+/// That its owner is let in again does not let in a bot that was suspended itself, nor the other way round.
+pub async fn a_bots_own_suspension_is_not_its_owners(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    let alice = scene.user("alice").await;
+    let (good, bad) = (scene.bot(alice, "good").await, scene.bot(alice, "bad").await);
+    let suspend = async |user, suspended| scene.store.suspend(user, suspended, NOW_MS).await.unwrap().unwrap();
+    let kept_out = async |user| scene.store.account(user).await.unwrap().unwrap().suspended;
+    suspend(bad, true).await;
+    assert!(kept_out(bad).await && !kept_out(good).await && !kept_out(alice).await);
+    suspend(alice, true).await;
+    assert!(kept_out(bad).await && kept_out(good).await && kept_out(alice).await);
+    suspend(alice, false).await;
+    assert!(kept_out(bad).await && !kept_out(good).await && !kept_out(alice).await);
+    let key = scene.api_key(bad, 0).await;
+    assert_eq!(scene.store.api_key(key.hash, NOW_MS).await.unwrap(), None);
+    suspend(alice, true).await;
+    suspend(bad, false).await;
+    assert!(kept_out(bad).await, "with its owner");
+    let late = scene.api_key(bad, 0).await;
+    assert_eq!(scene.store.api_key(late.hash, NOW_MS).await.unwrap(), None);
+    suspend(alice, false).await;
+    assert!(!kept_out(bad).await);
+    assert_eq!(scene.store.api_key(late.hash, NOW_MS).await.unwrap(), Some(late.row));
 }

@@ -8,21 +8,21 @@ use super::{
     Store,
     scene::{NOW_MS, Scene, token},
 };
-use crate::{Incoming, NewBot, NewIncoming, Revision};
+use crate::{BotRefused, Incoming, NewBot, NewIncoming, Revision};
 
 /// A request makes one bot, with a personal log; a name is one account's; the limit is the owner's.
 pub async fn a_request_makes_one_bot_for_good(store: Arc<dyn Store>) {
     let scene = Scene::new(store);
     let (alice, bob) = (scene.user("alice").await, scene.user("bob").await);
     let new = NewBot { display_name: "The Helper".into(), ..scene.new_bot(alice, "helper") };
-    let made = scene.store.create_bot(new.clone(), 2).await.unwrap().unwrap().unwrap();
+    let made = scene.store.create_bot(new.clone(), 2).await.unwrap().unwrap();
     assert_eq!((made.user.id, made.user.name.as_str(), made.created_ms), (new.id.get(), "helper", NOW_MS));
     assert!(made.user.bot && made.user.display_name == "The Helper");
     let again = NewBot { id: UserId::new(scene.number()), ..new.clone() };
-    assert_eq!(scene.store.create_bot(again, 0).await.unwrap(), Ok(Some(made.clone())));
-    assert_eq!(scene.store.create_bot(scene.new_bot(bob, "helper"), 2).await.unwrap(), Ok(None));
+    assert_eq!(scene.store.create_bot(again, 0).await.unwrap(), Ok(made.clone()));
+    assert_eq!(scene.store.create_bot(scene.new_bot(bob, "helper"), 2).await.unwrap(), Err(BotRefused::NameTaken));
     let second = scene.bot(alice, "second").await;
-    assert_eq!(scene.store.create_bot(scene.new_bot(alice, "third"), 2).await.unwrap(), Err(2));
+    assert_eq!(scene.store.create_bot(scene.new_bot(alice, "third"), 2).await.unwrap(), Err(BotRefused::TooMany(2)));
     let bots = scene.store.bots(alice).await.unwrap();
     assert_eq!(bots.iter().map(|bot| UserId::new(bot.user.id)).collect::<Vec<_>>(), [new.id, second]);
     assert_eq!(scene.store.bots(bob).await.unwrap(), []);
@@ -35,6 +35,8 @@ pub async fn a_request_makes_one_bot_for_good(store: Arc<dyn Store>) {
     assert_eq!(found, [account.user]);
     scene.store.delete_account(second, NOW_MS).await.unwrap();
     assert_eq!(scene.store.bots(alice).await.unwrap(), [made], "one that is deleted is not listed");
+    // Its name is still its owner's, and not free to others.
+    assert_eq!(scene.store.create_bot(scene.new_bot(bob, "second"), 2).await.unwrap(), Err(BotRefused::NameTaken));
     scene.bot(alice, "second").await;
 }
 
@@ -72,11 +74,36 @@ pub async fn a_deleted_bot_has_no_keys(store: Arc<dyn Store>) {
     let alice = scene.user("alice").await;
     let bot = scene.bot(alice, "helper").await;
     let key = scene.api_key(bot, 0).await;
-    assert_eq!(scene.store.delete_account(bot, NOW_MS + 1).await.unwrap(), [key.row.id]);
+    assert_eq!(scene.store.delete_account(bot, NOW_MS + 1).await.unwrap(), Some(vec![key.row.id]));
     assert_eq!(scene.store.api_key(key.hash, NOW_MS).await.unwrap(), None);
     // Not even one that was being made meanwhile.
     let late = scene.api_key(bot, 0).await;
     assert_eq!(scene.store.api_key(late.hash, NOW_MS).await.unwrap(), None);
+}
+
+/// Whichever comes first, a new bot or the end of its owner's account, the other is refused.
+pub async fn no_bot_is_without_its_owner(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    for round in 0..20 {
+        let owner = scene.user(&format!("owner{round}")).await;
+        let new = scene.new_bot(owner, &format!("bot{round}"));
+        let made = tokio::spawn({
+            let (store, new) = (scene.store.clone(), new.clone());
+            async move { store.create_bot(new, 9).await.unwrap() }
+        });
+        let deleted = scene.store.delete_account(owner, NOW_MS).await.unwrap();
+        match made.await.unwrap() {
+            Ok(_) => {
+                assert_eq!(deleted, None, "it has a bot");
+                assert!(!scene.store.account(owner).await.unwrap().unwrap().user.deleted);
+                scene.store.delete_account(new.id, NOW_MS).await.unwrap().expect("a bot has no bots");
+                scene.store.delete_account(owner, NOW_MS).await.unwrap().expect("all of them are gone");
+            }
+            Err(refused) => assert_eq!((refused, deleted.map(|ended| ended.len())), (BotRefused::NoOwner, Some(1))),
+        }
+        let late = scene.new_bot(owner, &format!("late{round}"));
+        assert_eq!(scene.store.create_bot(late, 9).await.unwrap(), Err(BotRefused::NoOwner));
+    }
 }
 
 /// Incoming webhooks are found by their token, once made for a request, and gone once deleted.

@@ -318,5 +318,9 @@ pub async fn friends_are_visible_and_the_invisible_are_not(store: Arc<dyn Store>
     set(&scene, b, UserSettings::default()).await;
     act(&scene, c, a, ContactAct::Block(true)).await.unwrap();
     assert_eq!(seen().await, [b]);
+    // Whoever ends a friendship ends it for both, before the other is told.
+    act(&scene, a, b, ContactAct::Remove).await.unwrap();
+    assert_eq!(seen().await, []);
+    assert_eq!(scene.store.filter_visible(b, vec![a]).await.unwrap(), []);
     assert_eq!(scene.append(tell(with_c, a, "a tell is no message")).await.unwrap().position, 2);
 }

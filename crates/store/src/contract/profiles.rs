@@ -11,7 +11,7 @@ use super::{
     Store,
     scene::{NOW_MS, Scene},
 };
-use crate::ProfileChange;
+use crate::{BotRefused, ProfileChange};
 
 /// No name is kept: all were given up before.
 const ANY_TIME: i64 = i64::MAX;
@@ -87,7 +87,7 @@ pub async fn a_name_given_up_is_kept_for_a_while(store: Arc<dyn Store>) {
     let mut newcomer = scene.account("alice");
     newcomer.created_ms = LATE + 1;
     assert!(!scene.store.create_account(newcomer, Vec::new()).await.unwrap());
-    assert_eq!(scene.store.create_bot(scene.new_bot(bob, "alice"), 9).await.unwrap(), Ok(None));
+    assert_eq!(scene.store.create_bot(scene.new_bot(bob, "alice"), 9).await.unwrap(), Err(BotRefused::NameTaken));
     // Its former owner may go back, with another way to write it as well.
     assert_eq!(rename(&scene, alice, "ALICE", LATE - 1).await.unwrap().name, "ALICE");
     assert_eq!(rename(&scene, alice, "alice", LATE - 1).await.unwrap().name, "alice");

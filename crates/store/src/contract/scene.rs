@@ -78,7 +78,7 @@ impl Scene {
 
     pub(super) async fn bot(&self, owner: UserId, name: &str) -> UserId {
         let made = self.store.create_bot(self.new_bot(owner, name), usize::MAX).await.unwrap();
-        UserId::new(made.unwrap().expect("a new name").user.id)
+        UserId::new(made.unwrap().user.id)
     }
 
     pub(super) fn new_bot(&self, owner: UserId, name: &str) -> NewBot {

@@ -16,9 +16,11 @@ use crate::{Account, NAME_KEPT, NewAccount, Telling};
 /// The columns that [`user_info`] reads, in its order.
 pub(super) const USER_COLUMNS: &str =
     "id, name, display_name, avatar, status_line, language, owner IS NOT NULL, deleted";
-/// The columns that [`from_row`] reads, in its order.
-const ACCOUNT_COLUMNS: &str = "id, name, display_name, avatar, status_line, language, owner IS NOT NULL, deleted,
-     password_hash, created_ms, suspended, owner";
+/// Whether the account `users` is kept out, by itself or as a bot with its owner.
+pub(super) const IS_KEPT_OUT: &str =
+    "(users.suspended OR EXISTS (SELECT 1 FROM users AS owners WHERE owners.id = users.owner AND owners.suspended))";
+/// The columns that [`from_row`] reads, in its order, after [`USER_COLUMNS`].
+const MORE_COLUMNS: &str = "password_hash, created_ms, owner";
 
 impl Writer<'_> {
     /// Makes an account with its personal log and its first session; `false` if another account has the name, or had it of
@@ -76,14 +78,16 @@ pub(super) fn kept_since(now_ms: i64) -> i64 {
 
 pub(super) fn by_name(connection: &Connection, name_key: &str) -> rusqlite::Result<Option<Account>> {
     connection
-        .prepare_cached(&format!("SELECT {ACCOUNT_COLUMNS} FROM users WHERE name_key = ?1"))?
+        .prepare_cached(&format!(
+            "SELECT {USER_COLUMNS}, {MORE_COLUMNS}, {IS_KEPT_OUT} FROM users WHERE name_key = ?1"
+        ))?
         .query_row([name_key], from_row)
         .optional()
 }
 
 pub(super) fn by_id(connection: &Connection, id: UserId) -> rusqlite::Result<Option<Account>> {
     connection
-        .prepare_cached(&format!("SELECT {ACCOUNT_COLUMNS} FROM users WHERE id = ?1"))?
+        .prepare_cached(&format!("SELECT {USER_COLUMNS}, {MORE_COLUMNS}, {IS_KEPT_OUT} FROM users WHERE id = ?1"))?
         .query_row([column(id.get())], from_row)
         .optional()
 }
@@ -129,7 +133,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Account> {
         user: user_info(row)?,
         password_hash: row.get(8)?,
         created_ms: row.get(9)?,
-        suspended: row.get(10)?,
-        owner: row.get::<_, Option<i64>>(11)?.map(|owner| UserId::new(owner.cast_unsigned())),
+        suspended: row.get(11)?,
+        owner: row.get::<_, Option<i64>>(10)?.map(|owner| UserId::new(owner.cast_unsigned())),
     })
 }

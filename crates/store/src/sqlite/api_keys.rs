@@ -4,6 +4,7 @@ use protocol::{SessionId, UserId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
+    accounts::IS_KEPT_OUT,
     convert::{self, column},
     writer::Writer,
 };
@@ -59,7 +60,7 @@ pub(super) fn by_hash(connection: &Connection, hash: TokenHash, now_ms: i64) -> 
     connection
         .prepare_cached(&format!(
             "SELECT {COLUMNS} FROM api_keys JOIN users ON users.id = bot
-             WHERE hash = ?1 AND {IS_GOOD} AND NOT suspended AND NOT deleted"
+             WHERE hash = ?1 AND {IS_GOOD} AND NOT {IS_KEPT_OUT} AND NOT deleted"
         ))?
         .query_row(params![hash, now_ms], from_row)
         .optional()

@@ -8,32 +8,35 @@ use super::{
     convert::{self, column},
     writer::Writer,
 };
-use crate::{BotRow, Incoming, NewBot, NewIncoming};
+use crate::{BotRefused, BotRow, Incoming, NewBot, NewIncoming};
 
 /// The columns that [`incoming`] reads, in its order.
 const INCOMING_COLUMNS: &str = "id, bot, conversation, label, created_ms";
 
 impl Writer<'_> {
     /// Makes a bot with its personal log; see [`Users::create_bot`](crate::Users::create_bot).
-    pub(super) fn create_bot(&mut self, bot: &NewBot, limit: usize) -> rusqlite::Result<Result<Option<BotRow>, usize>> {
+    pub(super) fn create_bot(&mut self, bot: &NewBot, limit: usize) -> rusqlite::Result<Result<BotRow, BotRefused>> {
         let owner = column(bot.owner.get());
         let made = self
             .prepared(&format!("SELECT {USER_COLUMNS}, created_ms FROM users WHERE owner = ?1 AND request = ?2"))?
             .query_row(params![owner, bot.request.as_bytes()], bot_row)
             .optional()?;
-        if made.is_some() {
+        if let Some(made) = made {
             return Ok(Ok(made));
+        }
+        if !self.prepared("SELECT 1 FROM users WHERE id = ?1 AND NOT deleted")?.exists([owner])? {
+            return Ok(Err(BotRefused::NoOwner));
         }
         let bots: usize = self
             .prepared("SELECT count(*) FROM users WHERE owner = ?1 AND NOT deleted")?
             .query_row([owner], convert::count)?;
         if bots >= limit {
-            return Ok(Err(bots));
+            return Ok(Err(BotRefused::TooMany(bots)));
         }
         let taken = self.prepared("SELECT 1 FROM users WHERE name_key = ?1")?.exists([&bot.name_key])?;
         // A name that the owner gave up may be the bot's.
         if taken || self.is_kept(&bot.name_key, bot.owner, kept_since(bot.created_ms))? {
-            return Ok(Ok(None));
+            return Ok(Err(BotRefused::NameTaken));
         }
         let display_key = name_key(&bot.display_name);
         self.prepared(
@@ -53,7 +56,7 @@ impl Writer<'_> {
         self.make_personal_log(bot.id)?;
         self.prepared(&format!("SELECT {USER_COLUMNS}, created_ms FROM users WHERE id = ?1"))?
             .query_row([column(bot.id.get())], bot_row)
-            .map(|bot| Ok(Some(bot)))
+            .map(Ok)
     }
 
     /// Makes an incoming webhook; `false` if the bot has `limit` already.

@@ -1,7 +1,7 @@
 //! Accounts that end, or are kept out.
 
 use protocol::{SessionId, UserId};
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::{
     convert::{self, column},
@@ -22,10 +22,20 @@ const EMPTIED: [&str; 7] = [
 ];
 
 impl Writer<'_> {
-    /// Empties an account; its sessions and keys that ended with it.
-    pub(super) fn delete_account(&mut self, user: UserId, now_ms: i64) -> rusqlite::Result<Vec<SessionId>> {
+    /// Empties an account; its sessions and keys that ended with it, `None` if it has bots.
+    pub(super) fn delete_account(&mut self, user: UserId, now_ms: i64) -> rusqlite::Result<Option<Vec<SessionId>>> {
         let id = column(user.get());
-        // No name has a control character: the key is free, and this one nobody else's.
+        if self.prepared("SELECT 1 FROM users WHERE owner = ?1 AND NOT deleted")?.exists([id])? {
+            return Ok(None);
+        }
+        let given_up: Option<(String, i64)> = self
+            .prepared("SELECT name_key, coalesce(owner, id) FROM users WHERE id = ?1 AND NOT deleted")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        if let Some((key, keeper)) = given_up {
+            self.keep_name(&key, keeper, now_ms)?;
+        }
+        // No name has a control character: the key is given up, and this one nobody else's.
         self.prepared(
             "UPDATE users SET name = '', name_key = ?2, password_hash = '', display_name = '', display_key = NULL, avatar = '',
                  status_line = '', language = '', deleted = 1, renamed_ms = NULL
@@ -43,29 +53,33 @@ impl Writer<'_> {
         for peer in peers {
             self.remember_standing(id, peer, Standing::default());
         }
-        self.end_all(user, now_ms)
+        self.end_all(user, now_ms).map(Some)
     }
 
-    /// Keeps an account and its bots out, or lets them in again; the sessions and keys that ended with it.
+    /// Keeps an account and its bots out, or no longer; the sessions and keys that ended with it.
     pub(super) fn suspend(
         &mut self,
         user: UserId,
         suspended: bool,
         now_ms: i64,
     ) -> rusqlite::Result<Option<Vec<(UserId, SessionId)>>> {
-        let users: Vec<UserId> = self
-            .prepared(
-                "UPDATE users SET suspended = ?2 WHERE (id = ?1 OR owner = ?1) AND NOT deleted
-                     AND EXISTS (SELECT 1 FROM users WHERE id = ?1 AND NOT deleted)
-                 RETURNING id",
-            )?
-            .query_map(params![column(user.get()), suspended], |row| convert::user(row, 0))?
-            .collect::<rusqlite::Result<_>>()?;
-        if users.is_empty() {
+        let id = column(user.get());
+        let found = self
+            .prepared("UPDATE users SET suspended = ?2 WHERE id = ?1 AND NOT deleted")?
+            .execute(params![id, suspended])?;
+        if found == 0 {
             return Ok(None);
         }
+        if !suspended {
+            return Ok(Some(Vec::new()));
+        }
+        let mut users: Vec<UserId> = self
+            .prepared("SELECT id FROM users WHERE owner = ?1 AND NOT deleted")?
+            .query_map([id], |row| convert::user(row, 0))?
+            .collect::<rusqlite::Result<_>>()?;
+        users.push(user);
         let mut ended = Vec::new();
-        for user in users.into_iter().filter(|_| suspended) {
+        for user in users {
             ended.extend(self.end_all(user, now_ms)?.into_iter().map(|session| (user, session)));
         }
         Ok(Some(ended))

@@ -193,7 +193,10 @@ pub(super) fn filter_visible(
             continue;
         }
         let [a, b] = super::direct::pair(user, other);
-        let knows = contact.is_some_and(|contact| contact.friend) || find.exists([a, b, owner])?;
+        // What one does is told to the other a moment later: until then the two differ.
+        let are_friends = contact.is_some_and(|contact| contact.friend)
+            && self::contact(connection, column(user.get()), owner)?.is_some_and(|contact| contact.friend);
+        let knows = are_friends || find.exists([a, b, owner])?;
         if knows && !settings(connection, owner)?.invisible {
             visible.push(other);
         }

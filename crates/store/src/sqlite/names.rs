@@ -33,17 +33,23 @@ impl Writer<'_> {
             if taken || self.is_kept(key, user, kept_since_ms)? {
                 return Ok(None);
             }
-            self.prepared("DELETE FROM former_names WHERE given_up_ms <= ?1 OR name_key = ?2")?
-                .execute(params![kept_since_ms, key])?;
-            self.prepared(
-                "INSERT INTO former_names (name_key, user, given_up_ms) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (name_key) DO UPDATE SET user = ?2, given_up_ms = ?3",
-            )?
-            .execute(params![old_key, id, now_ms])?;
+            self.prepared("DELETE FROM former_names WHERE name_key = ?1")?.execute([key])?;
+            self.keep_name(&old_key, id, now_ms)?;
         }
         self.prepared("UPDATE users SET name = ?2, name_key = ?3, renamed_ms = ?4 WHERE id = ?1")?
             .execute(params![id, name, key, now_ms])?;
         self.tell_profile(user, now_ms)
+    }
+
+    /// Keeps a name that is given up now from all but this user, and forgets those that were kept long enough.
+    pub(super) fn keep_name(&mut self, key: &str, user: i64, now_ms: i64) -> rusqlite::Result<()> {
+        self.prepared("DELETE FROM former_names WHERE given_up_ms <= ?1")?.execute([accounts::kept_since(now_ms)])?;
+        self.prepared(
+            "INSERT INTO former_names (name_key, user, given_up_ms) VALUES (?1, ?2, ?3)
+             ON CONFLICT (name_key) DO UPDATE SET user = ?2, given_up_ms = ?3",
+        )?
+        .execute(params![key, user, now_ms])?;
+        Ok(())
     }
 
     /// Whether a name was given up by somebody else after this time.

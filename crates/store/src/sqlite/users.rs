@@ -8,8 +8,8 @@ use protocol::{
 
 use super::{SqliteStore, accounts, api_keys, bots, convert::column, names, profiles, reports, sessions};
 use crate::{
-    Account, ApiKeyRow, BotRow, Incoming, NewAccount, NewApiKey, NewBot, NewIncoming, NewReport, NewSession,
-    ProfileChange, ReportRow, Result, Rotation, Telling, TokenHash, Users,
+    Account, ApiKeyRow, BotRefused, BotRow, Incoming, NewAccount, NewApiKey, NewBot, NewIncoming, NewReport,
+    NewSession, ProfileChange, ReportRow, Result, Rotation, Telling, TokenHash, Users,
 };
 
 #[async_trait]
@@ -128,7 +128,7 @@ impl Users for SqliteStore {
         self.read(move |connection| names::renamed_since(connection, since_ms)).await
     }
 
-    async fn delete_account(&self, user: UserId, now_ms: i64) -> Result<Vec<SessionId>> {
+    async fn delete_account(&self, user: UserId, now_ms: i64) -> Result<Option<Vec<SessionId>>> {
         self.write(move |writer| writer.delete_account(user, now_ms)).await
     }
 
@@ -136,7 +136,7 @@ impl Users for SqliteStore {
         self.write(move |writer| writer.suspend(user, suspended, now_ms)).await
     }
 
-    async fn create_bot(&self, bot: NewBot, limit: usize) -> Result<std::result::Result<Option<BotRow>, usize>> {
+    async fn create_bot(&self, bot: NewBot, limit: usize) -> Result<std::result::Result<BotRow, BotRefused>> {
         self.write(move |writer| writer.create_bot(&bot, limit)).await
     }
 

@@ -94,9 +94,10 @@ impl Bed {
         self.running = Some(Webhooks::start(self.config.clone(), parts));
     }
 
-    /// Whether the bots may act from now on.
+    /// Whether the bots may act from now on; those who deliver are told, as by the user service.
     pub(super) fn suspend_bots(&self, suspended: bool) {
         self.doorman.0.store(!suspended, Ordering::Relaxed);
+        self.bell.ring();
     }
 
     pub(super) async fn hook(&self, id: u64, url: &str) {

@@ -291,7 +291,8 @@ fn person(actor: Actor, outcome: Outcome) -> Outcome {
 /// For everybody whose log-in is good, with a scope if it is a key.
 fn anybody(actor: Actor, outcome: Outcome) -> Outcome {
     match actor {
-        Actor::RevokedDevice | Actor::Suspended => Err(ErrorCode::SessionEnded),
+        Actor::RevokedDevice => Err(ErrorCode::SessionEnded),
+        Actor::Suspended => Err(ErrorCode::Suspended),
         Actor::BotWithoutScope => Err(ErrorCode::ScopeMissing),
         _ => outcome,
     }
