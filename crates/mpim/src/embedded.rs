@@ -9,8 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use api::Services;
-use cache::{Cache, LocalCache};
+use cache::LocalCache;
 use gateway::{AdminKey, Gateway};
 use prometheus_client::registry::Registry as MetricsRegistry;
 use protocol::{GatewayId, IdGenerator};
@@ -19,10 +18,11 @@ use registry::{LocalRegistry, NodeLease, Registry as _};
 use services::{Clock, user::SecretKey};
 use store::sqlite::SqliteStore;
 use tokio::{net::TcpListener, sync::watch};
-use webhooks::{Bell, Webhooks};
+use webhooks::Webhooks;
 
 use self::bots::Bots;
 use crate::{
+    assembly::{BackEnds, Local, Role, Stores},
     config::Config,
     secrets::{make_digits, read_or_make},
 };
@@ -37,9 +37,7 @@ pub const ADMIN_KEY: &str = "admin.key";
 pub struct Embedded {
     gateway: Gateway,
     webhooks: Webhooks,
-    message: services::message::Tasks,
-    user: services::user::Tasks,
-    presence: services::presence::Tasks,
+    local: Local,
     store: SqliteStore,
     _node: NodeLease,
 }
@@ -72,50 +70,18 @@ impl Embedded {
         let admin_key = admin_key(&dir.join(ADMIN_KEY))?;
         let node = LocalRegistry::new().lease_node().await?;
         let ids = Arc::new(IdGenerator::new(node.number()).after(store.newest_id().await?));
-        let cache: Arc<dyn Cache> = Arc::new(LocalCache::default());
         let mut metrics = MetricsRegistry::default();
-
-        let shared: Arc<SqliteStore> = Arc::new(store.clone());
-        let (message, message_tasks) = services::message::Service::start(
-            &config.message(),
-            shared.clone(),
-            Arc::clone(&queue),
-            Arc::clone(&ids),
-            clock.clone(),
-            metrics.sub_registry_with_prefix("mpim_message"),
-        );
-        // Whoever changes webhooks does so by way of this, so that they who deliver hear of it.
-        let bell = Bell::default();
-        let webhook_store: Arc<dyn store::Webhooks> = Arc::new(webhooks::Announcing::new(shared.clone(), bell.clone()));
-        let user_parts = services::user::Parts {
-            store: shared.clone(),
-            webhooks: Arc::clone(&webhook_store),
-            standing_changed: Arc::new({
-                let bell = bell.clone();
-                move || bell.ring()
-            }),
-            cache: Arc::clone(&cache),
+        let back_ends = BackEnds {
+            stores: Stores::of(&Arc::new(store.clone())),
+            cache: Arc::new(LocalCache::default()),
             queue: Arc::clone(&queue),
-            messages: message.clone(),
             ids: Arc::clone(&ids),
-            clock: clock.clone(),
-            key,
+            clock,
         };
-        let (user, user_tasks) = services::user::Service::start(config.user(), user_parts).await?;
-        let group = services::group::Service::new(
-            &config.group(),
-            shared.clone(),
-            cache,
-            user.clone(),
-            message.clone(),
-            Arc::clone(&ids),
-            clock.clone(),
-        );
-        let (presence, presence_tasks) =
-            services::presence::Service::start(shared, Arc::clone(&queue), message.clone(), clock);
+        let local = Local::start(&Role::ALL, config, back_ends.clone(), Some(key), None, &mut metrics).await?;
+        let user = local.user.clone().context("the user service runs here")?;
 
         let webhook_metrics = webhooks::Metrics::new(metrics.sub_registry_with_prefix("mpim_webhooks"));
-        let services = Services { user: user.clone(), message, group, presence };
         let gateway_metrics = gateway::Metrics::new(&mut metrics);
         let exposition = Arc::new(move || {
             let mut text = String::new();
@@ -128,7 +94,7 @@ impl Embedded {
         let gateway = Gateway::start(
             gateway::Config { admin_key: Some(admin_key), ..config.gateway() },
             gateway_id(),
-            services,
+            local.services(None)?,
             queue,
             listener,
             gateway_metrics,
@@ -137,23 +103,15 @@ impl Embedded {
         )
         .await?;
         let webhooks = webhooks::Parts {
-            store: webhook_store,
+            store: back_ends.stores.webhooks,
             credentials: Arc::new(Bots(user)),
             server: format!("tcp://{}", bots::reach(gateway.local_addr())).parse()?,
-            bell,
+            bell: local.bell.clone(),
             ids,
             metrics: webhook_metrics,
         };
         let webhooks = Webhooks::start(config.webhooks(), webhooks);
-        Ok(Self {
-            gateway,
-            webhooks,
-            message: message_tasks,
-            user: user_tasks,
-            presence: presence_tasks,
-            store,
-            _node: node,
-        })
+        Ok(Self { gateway, webhooks, local, store, _node: node })
     }
 
     /// The gateway, for its address and its limits.
@@ -167,9 +125,7 @@ impl Embedded {
         self.webhooks.stop().await;
         self.gateway.drain(grace).await;
         let rest = async {
-            self.presence.stop().await;
-            self.user.stop().await;
-            self.message.stop().await;
+            self.local.stop().await;
             self.store.close().await;
         };
         if tokio::time::timeout(grace.max(REST_MIN), rest).await.is_err() {

@@ -2,6 +2,7 @@
 //!
 //! [`embedded`] is all of MPIM in one process, as `mpim up` and in-process tests run it.
 
+pub mod assembly;
 pub mod cluster;
 pub mod commands;
 pub mod config;

@@ -1,0 +1,194 @@
+//! Puts the services together, whatever they stand on: the embedded back ends or those of a distributed system.
+
+use std::sync::Arc;
+
+use api::{GroupService, MessageService, PresenceService, Services, UserService};
+use cache::Cache;
+use clap::ValueEnum;
+use prometheus_client::registry::Registry;
+use protocol::IdGenerator;
+use queue::Queue;
+use services::{Clock, group, message, presence, user, user::SecretKey};
+use store::{Groups, LastSeen, Messages, Users};
+use webhooks::{Announcing, Bell};
+
+use crate::config::Config;
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+pub enum Role {
+    /// Takes clients.
+    Gateway,
+    /// Accounts, sessions, contacts, bots; webhooks.
+    User,
+    /// The logs.
+    Message,
+    /// Who is online.
+    Presence,
+    /// Groups.
+    Group,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Gateway, Self::User, Self::Message, Self::Presence, Self::Group];
+
+    /// Its name, as in the registry and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::User => "user",
+            Self::Message => "message",
+            Self::Presence => "presence",
+            Self::Group => "group",
+        }
+    }
+}
+
+/// A store, as each service sees it.
+#[derive(Clone)]
+pub(crate) struct Stores {
+    pub(crate) messages: Arc<dyn Messages>,
+    pub(crate) users: Arc<dyn Users>,
+    pub(crate) groups: Arc<dyn Groups>,
+    pub(crate) seen: Arc<dyn LastSeen>,
+    pub(crate) webhooks: Arc<dyn store::Webhooks>,
+}
+
+impl Stores {
+    pub(crate) fn of<S>(store: &Arc<S>) -> Self
+    where
+        S: Messages + Users + Groups + LastSeen + store::Webhooks,
+    {
+        Self {
+            messages: store.clone(),
+            users: store.clone(),
+            groups: store.clone(),
+            seen: store.clone(),
+            webhooks: store.clone(),
+        }
+    }
+}
+
+/// What services stand on.
+#[derive(Clone)]
+pub(crate) struct BackEnds {
+    pub(crate) stores: Stores,
+    pub(crate) cache: Arc<dyn Cache>,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) ids: Arc<IdGenerator>,
+    pub(crate) clock: Clock,
+}
+
+/// The services that run in this process.
+#[derive(Default)]
+pub(crate) struct Local {
+    pub(crate) user: Option<Arc<user::Service>>,
+    pub(crate) message: Option<Arc<message::Service>>,
+    pub(crate) presence: Option<Arc<presence::Service>>,
+    pub(crate) group: Option<Arc<group::Service>>,
+    /// Rung when webhooks, or their bots, are others than before.
+    pub(crate) bell: Bell,
+    user_tasks: Option<user::Tasks>,
+    message_tasks: Option<message::Tasks>,
+    presence_tasks: Option<presence::Tasks>,
+}
+
+impl Local {
+    /// Starts the services of these roles. Each calls the others in this process, or by `remote` where they run elsewhere; there
+    /// are no others if it is `None`: then all roles are to be here.
+    ///
+    /// # Errors
+    ///
+    /// The user service's: the store cannot be read.
+    pub(crate) async fn start(
+        roles: &[Role],
+        config: &Config,
+        back_ends: BackEnds,
+        key: Option<SecretKey>,
+        remote: Option<&Services>,
+        metrics: &mut Registry,
+    ) -> anyhow::Result<Self> {
+        let BackEnds { stores, cache, queue, ids, clock } = back_ends;
+        let mut local = Self::default();
+        if roles.contains(&Role::Message) {
+            let metrics = metrics.sub_registry_with_prefix("mpim_message");
+            let (service, tasks) = message::Service::start(
+                &config.message(),
+                stores.messages,
+                Arc::clone(&queue),
+                Arc::clone(&ids),
+                clock.clone(),
+                metrics,
+            );
+            (local.message, local.message_tasks) = (Some(service), Some(tasks));
+        }
+        // Entries go to the instance that owns their log, which need not be this one.
+        let messages: Arc<dyn MessageService> = match (remote, &local.message) {
+            (Some(remote), _) => Arc::clone(&remote.message),
+            (None, Some(here)) => here.clone(),
+            (None, None) => anyhow::bail!("the message service runs nowhere"),
+        };
+        if roles.contains(&Role::User) {
+            let bell = local.bell.clone();
+            let parts = user::Parts {
+                store: stores.users,
+                // Whoever changes webhooks does so by way of this, so that they who deliver hear of it.
+                webhooks: Arc::new(Announcing::new(stores.webhooks, bell.clone())),
+                standing_changed: Arc::new(move || bell.ring()),
+                cache: Arc::clone(&cache),
+                queue: Arc::clone(&queue),
+                messages: Arc::clone(&messages),
+                ids: Arc::clone(&ids),
+                clock: clock.clone(),
+                key: key.ok_or_else(|| anyhow::anyhow!("the user service has no key to sign tokens with"))?,
+            };
+            let (service, tasks) = user::Service::start(config.user(), parts).await?;
+            (local.user, local.user_tasks) = (Some(service), Some(tasks));
+        }
+        if roles.contains(&Role::Group) {
+            let users: Arc<dyn UserService> = match (&local.user, remote) {
+                (Some(here), _) => here.clone(),
+                (None, Some(remote)) => Arc::clone(&remote.user),
+                (None, None) => anyhow::bail!("the user service runs nowhere"),
+            };
+            let (messages, ids, clock) = (Arc::clone(&messages), Arc::clone(&ids), clock.clone());
+            local.group = Some(group::Service::new(&config.group(), stores.groups, cache, users, messages, ids, clock));
+        }
+        if roles.contains(&Role::Presence) {
+            let (service, tasks) = presence::Service::start(stores.seen, queue, messages, clock);
+            (local.presence, local.presence_tasks) = (Some(service), Some(tasks));
+        }
+        Ok(local)
+    }
+
+    /// The services as this process calls them: those here directly, but for the message service where there are others.
+    pub(crate) fn services(&self, remote: Option<&Services>) -> anyhow::Result<Services> {
+        let nowhere = |role: Role| anyhow::anyhow!("the {} service runs nowhere", role.name());
+        let user = self.user.clone().map(|here| here as Arc<dyn UserService>);
+        let group = self.group.clone().map(|here| here as Arc<dyn GroupService>);
+        let presence = self.presence.clone().map(|here| here as Arc<dyn PresenceService>);
+        let message = self.message.clone().map(|here| here as Arc<dyn MessageService>);
+        Ok(Services {
+            user: user.or_else(|| remote.map(|all| Arc::clone(&all.user))).ok_or_else(|| nowhere(Role::User))?,
+            group: group.or_else(|| remote.map(|all| Arc::clone(&all.group))).ok_or_else(|| nowhere(Role::Group))?,
+            presence: presence
+                .or_else(|| remote.map(|all| Arc::clone(&all.presence)))
+                .ok_or_else(|| nowhere(Role::Presence))?,
+            message: remote.map(|all| Arc::clone(&all.message)).or(message).ok_or_else(|| nowhere(Role::Message))?,
+        })
+    }
+
+    /// Finishes what was accepted, and ends.
+    pub(crate) async fn stop(self) {
+        if let Some(tasks) = self.presence_tasks {
+            tasks.stop().await;
+        }
+        if let Some(tasks) = self.user_tasks {
+            tasks.stop().await;
+        }
+        if let Some(tasks) = self.message_tasks {
+            tasks.stop().await;
+        }
+    }
+}
