@@ -151,6 +151,14 @@ impl Channel {
         answer.inspect_err(|error| metrics.failed(error))
     }
 
+    /// Who would be called by this route now: something that is equal for the same instance. `None` if nobody can be reached, or
+    /// anybody would do. For whoever has several things to ask, to ask each instance once.
+    pub fn owner(&self, route: Route) -> Option<u64> {
+        let now = Instant::now();
+        let keyed = route != Route::Any;
+        keyed.then(|| balance::choose(&self.pool.members(), route, now, &[])).flatten().map(|owner| owner.seed)
+    }
+
     /// Ends the connections once the calls under way are answered, and waits for it. Calls made afterwards are refused.
     pub async fn close(self) {
         self.pool.closing.cancel();
