@@ -37,6 +37,15 @@ impl Scopes {
         if scopes.is_empty() { Self::ALL } else { Self(known.fold(0, |bits, scope| bits | 1 << scope as u32)) }
     }
 
+    /// As they travel between instances.
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// Whether this one is among them.
     pub fn contain(self, scope: Scope) -> bool {
         self.0 & 1 << scope as u32 != 0

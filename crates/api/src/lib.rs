@@ -1,16 +1,18 @@
-//! The services' typed interfaces, generated from `proto/`: one trait a service.
+//! The services' typed interfaces, generated from `proto/`: a trait, a client and a server for each service.
 //!
 //! Services and gateways know each other only as `Arc<dyn …Service>`. In one process that is the service itself, called
-//! directly, without sockets or encoding; in distributed form it will be a stub that calls a remote instance. Callers
-//! cannot tell. All methods are cancel safe in the sense that dropping the future leaves the outcome unknown, as a lost
+//! directly, without sockets or encoding; in distributed form it is a client (`UserClient` …) that calls a remote instance, where
+//! a server (`UserServer` …) calls the service. Callers cannot tell. All methods are cancel safe in the sense that dropping the future leaves the outcome unknown, as a lost
 //! answer would; what is stored is stored whole or not at all.
 
 mod call;
+mod each;
 // Generated: documented in the `.proto` files, and not in our style.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/mpim.service.v1.rs"));
 }
+mod remote;
 
 use std::sync::Arc;
 
