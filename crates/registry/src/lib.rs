@@ -14,7 +14,9 @@
     reason = "these are tests, in a module of the library so that other back ends can run them"
 )]
 pub mod contract;
+mod lease;
 mod local;
+pub mod zookeeper;
 
 use std::fmt;
 
@@ -22,7 +24,9 @@ use async_trait::async_trait;
 use protocol::NodeNumber;
 use tokio::sync::watch;
 
+pub use lease::{Hold, NodeLease};
 pub use local::LocalRegistry;
+pub use zookeeper::ZooKeeperRegistry;
 
 /// What a registry's method returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -33,9 +37,19 @@ pub enum Error {
     /// All node numbers are held; try again when a process has ended.
     #[error("all {} node numbers are held", NodeNumber::COUNT)]
     NoNodeNumber,
-    /// The registry could not be reached.
+    /// The registry could not be reached, or did not do what was asked.
     #[error("the registry is unavailable: {0}")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A setting or a name that cannot be used.
+    #[error("{what}: {value:?} is not allowed; {allowed}")]
+    Invalid {
+        /// What it was given for.
+        what: &'static str,
+        /// As it was given.
+        value: String,
+        /// What is.
+        allowed: &'static str,
+    },
 }
 
 /// A running instance of a service, as others reach it.
@@ -56,69 +70,38 @@ pub struct Instance {
 /// Discovery, node numbers, live configuration.
 #[async_trait]
 pub trait Registry: Send + Sync + 'static {
-    /// A node number of one's own, until the lease is dropped.
+    /// A node number of one's own, until the lease is dropped. Cancel safe: a number that nobody waits for any more is
+    /// given back.
     ///
     /// # Errors
-    /// [`Error::NoNodeNumber`] if all are held.
+    /// [`Error::NoNodeNumber`] if all are held; [`Error::Unavailable`].
     async fn lease_node(&self) -> Result<NodeLease>;
 
-    /// Announces an instance, until the registration is dropped. Equal instances registered twice are two.
+    /// Announces an instance, until the registration is dropped. Equal instances registered twice are two. Returns when
+    /// the registry has it; whatever happens to the registry afterwards, it is announced again as soon as that is there.
+    /// Cancel safe: what nobody waits for any more is withdrawn.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Invalid`].
     async fn register(&self, instance: Instance) -> Result<Registration>;
 
-    /// The instances of a service, sorted, now and whenever they change. Each receiver begins with the present state.
+    /// The instances of a service, sorted, now and whenever they change. Each receiver begins with the present state, or
+    /// with the last one that was seen here if the registry is away.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the service has not been seen here yet; [`Error::Invalid`].
     async fn watch(&self, service: &str) -> Result<watch::Receiver<Vec<Instance>>>;
 
     /// A value of the live configuration, now and whenever it changes; `None` if it is not set. Its meaning is checked
     /// by who reads it.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch).
     async fn config(&self, key: &str) -> Result<watch::Receiver<Option<String>>>;
 }
 
 /// Something to be undone when it is dropped.
 type Release = Box<dyn FnOnce() + Send + Sync>;
-
-/// Holds a node number until it is dropped. Whoever makes ids with the number keeps this for as long.
-#[must_use = "the number is given back when the lease is dropped"]
-pub struct NodeLease {
-    number: NodeNumber,
-    held: watch::Receiver<bool>,
-    release: Option<Release>,
-}
-
-impl NodeLease {
-    /// For the back ends. `held` turns false if the number was lost to somebody else; `release` gives it back.
-    pub fn new(
-        number: NodeNumber,
-        held: watch::Receiver<bool>,
-        release: impl FnOnce() + Send + Sync + 'static,
-    ) -> Self {
-        Self { number, held, release: Some(Box::new(release)) }
-    }
-
-    /// The number.
-    pub fn number(&self) -> NodeNumber {
-        self.number
-    }
-
-    /// Whether the number is still this holder's. Once false it stays so: make no more ids, lease anew. Always true in
-    /// a [`LocalRegistry`]; elsewhere a session may have expired.
-    pub fn is_held(&self) -> bool {
-        *self.held.borrow()
-    }
-}
-
-impl Drop for NodeLease {
-    fn drop(&mut self) {
-        if let Some(release) = self.release.take() {
-            release();
-        }
-    }
-}
-
-impl fmt::Debug for NodeLease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NodeLease").field("number", &self.number).field("held", &self.is_held()).finish()
-    }
-}
 
 /// Keeps an instance announced until it is dropped.
 #[must_use = "the instance is gone when the registration is dropped"]

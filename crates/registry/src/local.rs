@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use protocol::NodeNumber;
 use tokio::sync::watch;
 
-use crate::{Error, Instance, NodeLease, Registration, Registry, Result};
+use crate::{Error, Hold, Instance, NodeLease, Registration, Registry, Result};
 
 /// A registry within one process. Cheap to clone; clones are the same registry. Changes are seen at once. Live
 /// configuration is what [`Self::set_config`] was told.
@@ -61,7 +61,7 @@ impl Registry for LocalRegistry {
         let number = self.state.nodes.lock().lease().ok_or(Error::NoNodeNumber)?;
         let state = Arc::clone(&self.state);
         // Nobody takes a number away here; a receiver whose sender is gone keeps its value.
-        let held = watch::channel(true).1;
+        let held = watch::channel(Hold::Always).1;
         Ok(NodeLease::new(number, held, move || {
             state.nodes.lock().held.remove(&number.get());
         }))
