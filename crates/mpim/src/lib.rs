@@ -8,4 +8,5 @@ pub mod commands;
 pub mod config;
 pub mod embedded;
 pub mod logging;
+mod monitor;
 mod secrets;

@@ -1,6 +1,12 @@
 //! Identifiers, and how new ones are made.
 
-use std::{fmt, num::NonZeroU64, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    num::NonZeroU64,
+    str::FromStr,
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -172,7 +178,7 @@ const EPOCH_MS: u64 = 1_767_225_600_000;
 /// long as no two processes hold a node number at the same time; never decreasing in a process, even where the clock does.
 #[derive(Debug)]
 pub struct IdGenerator {
-    node: NodeNumber,
+    node: AtomicU16,
     /// Milliseconds and counter of the last id, as one number.
     last: Mutex<u64>,
 }
@@ -180,7 +186,12 @@ pub struct IdGenerator {
 impl IdGenerator {
     /// For the process that holds this node number.
     pub fn new(node: NodeNumber) -> Self {
-        Self { node, last: Mutex::new(0) }
+        Self { node: AtomicU16::new(node.0), last: Mutex::new(0) }
+    }
+
+    /// From now on for the process that holds this number: the one before was lost.
+    pub fn renumber(&self, node: NodeNumber) {
+        self.node.store(node.0, Ordering::Relaxed);
     }
 
     /// The same, with all ids larger than one that was made before: the clock may have been set back since.
@@ -197,7 +208,8 @@ impl IdGenerator {
         let mut last = self.last.lock();
         *last = (*last + 1).max(now_ms << COUNTER_BITS);
         let (ms, counter) = (*last >> COUNTER_BITS, *last & ((1 << COUNTER_BITS) - 1));
-        let id = ms << (NODE_BITS + COUNTER_BITS) | u64::from(self.node.0) << COUNTER_BITS | counter;
+        let id =
+            ms << (NODE_BITS + COUNTER_BITS) | u64::from(self.node.load(Ordering::Relaxed)) << COUNTER_BITS | counter;
         NonZeroU64::new(id).expect("the counter starts at 1, so that one of ms and counter is not 0")
     }
 }
@@ -221,6 +233,17 @@ mod tests {
             assert_eq!(id >> COUNTER_BITS & 1023, 7);
             last = id;
         }
+    }
+
+    #[test]
+    fn ids_are_made_with_another_number_once_it_is_given() {
+        let ids = IdGenerator::new(NodeNumber::new(1000).unwrap());
+        let now = Duration::from_millis(EPOCH_MS + 5_000);
+        let before = ids.generate(now).get();
+        ids.renumber(NodeNumber::new(3).unwrap());
+        let after = ids.generate(now).get();
+        assert_eq!(after >> COUNTER_BITS & 1023, 3);
+        assert_ne!(after, before);
     }
 
     #[test]

@@ -120,6 +120,8 @@ settings! {
         data: PathBuf = FilePath, "./mpim-data";
         /// Where clients are accepted: WebSocket, TCP and HTTP on one port. Port 0 takes a free one.
         listen: String = Address, "127.0.0.1:8080";
+        /// Where a process of a distributed system tells how it is: /metrics, /healthz, /readyz. Port 0 takes a free one.
+        monitor: String = Address, "127.0.0.1:0";
         /// How long clients may take, when the process is told to stop, to receive what is theirs.
         shutdown_grace: Duration = seconds(0..=3_600), 10;
         /// What tokens are signed with: 64 hexadecimal digits, the same for all user services of a system. In one process it
