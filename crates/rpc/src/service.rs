@@ -118,8 +118,8 @@ impl Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(peer) = self.peer.take() {
-            // It panicked, or was dropped because nobody waits: then this is not listened to.
+        // One that was dropped because nobody waits is not under way any more.
+        if let Some(peer) = self.peer.take().filter(|peer| peer.is_under_way(self.call)) {
             push_error(&peer, self.call, Error::new(ErrorCode::OutcomeUnknown, "the service failed while it answered"));
         }
     }

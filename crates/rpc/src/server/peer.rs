@@ -65,6 +65,10 @@ impl Peer {
         pushed.map(drop)
     }
 
+    pub(crate) fn is_under_way(&self, call: u64) -> bool {
+        self.calls.lock().contains_key(&call)
+    }
+
     fn push_empty(&self, kind: u8, call: u64) {
         // If the connection is closed, nobody listens.
         let _ = self.push(|to| wire::put(to, kind, call, |_| Ok(())));
@@ -162,12 +166,9 @@ impl Peer {
             self.refuse(call, ErrorCode::Overloaded, "this instance has too many calls under way");
             return Ok(());
         };
-        let running = match self.enter(call, entered)? {
-            Some(running) => running,
-            None => {
-                self.refuse(call, ErrorCode::Overloaded, "too many calls are under way on this connection");
-                return Ok(());
-            }
+        let Some(running) = self.enter(call, entered)? else {
+            self.refuse(call, ErrorCode::Overloaded, "too many calls are under way on this connection");
+            return Ok(());
         };
         target.served.inc();
         let (service, deadline) = (target.service.clone(), now + head.remaining);
