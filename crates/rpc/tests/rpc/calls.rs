@@ -5,7 +5,10 @@ use std::{collections::HashSet, time::Duration};
 use fastrand::Rng;
 use proptest::prelude::*;
 use protocol::{Advice, wire::ErrorCode};
-use rpc::{Channel, HEALTH, Health, METHODS, MethodList, Nothing, Route, ServerConfig, TraceContext};
+use rpc::{
+    Channel, ChannelConfig, Endpoint, HEALTH, Health, METHODS, MethodList, Nothing, Route, Server, ServerConfig,
+    TraceContext,
+};
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout},
@@ -212,4 +215,25 @@ async fn calls_with_one_key_meet_in_one_instance() {
         owners.insert(owner);
     }
     assert_eq!(owners.len(), 3);
+}
+
+#[tokio::test]
+async fn the_own_zone_is_preferred_while_it_can_be_reached() {
+    let (near, told_near) = server().await;
+    let (far, told_far) = server().await;
+    let config = ChannelConfig { zone: "a".into(), ..channel_config() };
+    let (channel, endpoints) = channel_with(&[], secret(), config, &metrics());
+    let in_zone = |server: &Server, zone: &str| Endpoint { zone: zone.into(), ..endpoint(server.address()) };
+    endpoints.send_replace(vec![in_zone(&near, "a"), in_zone(&far, "b")]);
+    let all = || (0..100).filter_map(|key| channel.owner(Route::Key(key))).collect::<HashSet<_>>().len();
+    eventually("both are connected", || all() == 2).await;
+    for n in 0..50 {
+        ask(&channel, &ONCE, number(n)).await.unwrap();
+    }
+    assert_eq!((told_near.begun_total(), told_far.begun_total()), (50, 0));
+    near.stop(PATIENCE).await;
+    for n in 50..60 {
+        ask(&channel, &ONCE, number(n)).await.unwrap();
+    }
+    assert_eq!(told_far.begun_total(), 10);
 }
