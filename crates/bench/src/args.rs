@@ -81,6 +81,11 @@ pub enum Scenario {
     Catchup(CatchupArgs),
     /// All clients lose their connections at once and come back while others chat
     Reconnect(ReconnectArgs),
+    /// Calls between two processes, as gateways make them to services
+    Rpc(RpcArgs),
+    /// The other process of `rpc`
+    #[command(hide = true)]
+    RpcServer,
     /// Plays dialogues between real accounts and compares every device's history with what was sent
     Replay(ReplayArgs),
 }
@@ -95,6 +100,8 @@ impl Scenario {
             Self::Login(_) => "login",
             Self::Catchup(_) => "catchup",
             Self::Reconnect(_) => "reconnect",
+            Self::Rpc(_) => "rpc",
+            Self::RpcServer => "rpc-server",
             Self::Replay(_) => "replay",
         }
     }
@@ -161,6 +168,17 @@ pub struct ReconnectArgs {
     /// Pairs of users who chat meanwhile, at `--rate` (default 100) messages a second, and keep their connections
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub pairs: u32,
+}
+
+/// Options of `rpc`.
+#[derive(Debug, Clone, Args)]
+pub struct RpcArgs {
+    /// Calls under way at a time
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub in_flight: u32,
+    /// Connections to the server
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub connections: u32,
 }
 
 /// Options of `replay`.

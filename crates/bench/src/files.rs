@@ -18,7 +18,7 @@ pub(crate) fn allow(scenario: &Scenario) -> Result<()> {
         Scenario::Direct(args) => u64::from(args.clients.unwrap_or(args.pairs * 2)),
         Scenario::Group(args) => u64::from(args.groups) * u64::from(args.members),
         Scenario::Login(args) => u64::from(args.clients),
-        Scenario::Catchup(_) => 100,
+        Scenario::Catchup(_) | Scenario::Rpc(_) | Scenario::RpcServer => 100,
         // Those that were lost may still be closing while their successors open.
         Scenario::Reconnect(args) => u64::from(args.clients) + 2 * u64::from(args.pairs),
         Scenario::Replay(args) => u64::from(args.clients) * 2,

@@ -1,6 +1,6 @@
 //! Load generator and delivery checker: what `mpim bench` does.
 //!
-//! Everything goes through the SDK, over sockets, as a user's client would. Promises:
+//! Everything but `rpc` goes through the SDK, over sockets, as a user's client would. Promises:
 //!
 //! - In an open loop a message counts from the moment at which it was intended to be sent, so that a server that
 //!   stalls is charged for what it kept waiting.
@@ -27,12 +27,13 @@ mod progress;
 mod reconnect;
 mod replay;
 mod report;
+mod rpc;
 mod run;
 mod sampler;
 mod server;
 
 pub use args::{
-    BenchArgs, CatchupArgs, CommonArgs, DirectArgs, GroupArgs, IdleArgs, LoginArgs, ReconnectArgs, ReplayArgs,
+    BenchArgs, CatchupArgs, CommonArgs, DirectArgs, GroupArgs, IdleArgs, LoginArgs, ReconnectArgs, ReplayArgs, RpcArgs,
     Scenario, Transport,
 };
 pub use run::run;

@@ -9,13 +9,14 @@ use tokio::signal::{
 };
 
 use crate::{
-    args::{BenchArgs, Scenario},
+    args::{BenchArgs, CommonArgs, RpcArgs, Scenario},
     catchup, direct,
     drive::Bench,
     files, group, idle, login,
     progress::Progress,
     reconnect, replay,
     report::{Report, milliseconds},
+    rpc,
     server::{Passwords, Server},
 };
 
@@ -30,6 +31,12 @@ const SEEDS: std::ops::Range<u64> = 0..1 << 53;
 pub async fn run(args: BenchArgs) -> Result<ExitCode> {
     let BenchArgs { scenario, common } = args;
     files::allow(&scenario)?;
+    match &scenario {
+        // These need no system around them.
+        Scenario::Rpc(args) => return run_rpc(args, &common).await,
+        Scenario::RpcServer => return rpc::serve().await.map(|()| ExitCode::SUCCESS),
+        _ => {}
+    }
     let passwords = if matches!(scenario, Scenario::Login(_)) { Passwords::Real } else { Passwords::Cheap };
     let server = Server::start(&common, passwords).await?;
     let seed = common.seed.unwrap_or_else(|| fastrand::u64(SEEDS));
@@ -63,6 +70,15 @@ pub async fn run(args: BenchArgs) -> Result<ExitCode> {
     Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+async fn run_rpc(args: &RpcArgs, common: &CommonArgs) -> Result<ExitCode> {
+    let report = tokio::select! {
+        report = rpc::run(args, common) => report?,
+        _ = ctrl_c() => return Err(anyhow!("interrupted")),
+    };
+    report.publish(common, &std::env::args().collect::<Vec<_>>().join(" "))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn run_scenario(bench: &mut Bench, scenario: &Scenario) -> Result<(Report, Vec<String>)> {
     let report = match scenario {
         Scenario::Idle(args) => idle::run(bench, args).await?,
@@ -72,6 +88,7 @@ async fn run_scenario(bench: &mut Bench, scenario: &Scenario) -> Result<(Report,
         Scenario::Catchup(args) => catchup::run(bench, args).await?,
         Scenario::Reconnect(args) => reconnect::run(bench, args).await?,
         Scenario::Replay(args) => return replay::run(bench, args).await,
+        Scenario::Rpc(_) | Scenario::RpcServer => unreachable!("run without a system around them"),
     };
     Ok((report, Vec::new()))
 }

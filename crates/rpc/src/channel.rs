@@ -138,7 +138,7 @@ impl Channel {
         let begun = Instant::now();
         metrics.calls.inc();
         metrics.in_flight.inc();
-        let _in_flight = InFlight(metrics);
+        let _counted = Counted(metrics);
         let put = |head: &Head, to: &mut bytes::BytesMut| head.put(to, header, message);
         let answer = self.pool.call(method, route, begun, deadline, &put).await;
         metrics.latency.observe(begun.elapsed().as_secs_f64());
@@ -168,9 +168,9 @@ impl Channel {
 }
 
 /// Counts a call until it is answered or dropped.
-struct InFlight<'a>(&'a Calling);
+struct Counted<'a>(&'a Calling);
 
-impl Drop for InFlight<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.in_flight.dec();
     }

@@ -10,6 +10,8 @@ const _: () = assert!(SENDS_IN_FLIGHT_MAX * CONTENT_BYTES_MAX < FRAME_BYTES_MAX)
 /// What waits to be written on one connection. A caller beyond it is refused; a server closes the connection of a peer
 /// that reads so slowly.
 pub const OUTGOING_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
+/// The requests under way on one connection, all together; further ones are refused.
+pub const REQUESTS_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
 /// With so many bytes waiting to be written to a peer, a server reads no further calls of it.
 pub(crate) const OUTGOING_BYTES_HIGH: usize = 1024 * 1024;
 /// How long one write may make no progress before the connection is given up.

@@ -34,7 +34,8 @@ pub use builtin::{HEALTH, Health, METHODS, MethodList, MethodName, Nothing};
 pub use channel::Channel;
 pub use config::{
     ATTEMPTS_MAX, CALLS_PER_CONNECTION_MAX, CALLS_WAITING_MAX, ChannelConfig, FRAME_BYTES_MAX, INSTANCES_MAX,
-    OUTGOING_BYTES_MAX, RETRIES_PER_SECOND_MIN, SILENT_HEARTBEATS_MAX, ServerConfig, WRITE_STALL_MAX,
+    OUTGOING_BYTES_MAX, REQUESTS_BYTES_MAX, RETRIES_PER_SECOND_MIN, SILENT_HEARTBEATS_MAX, ServerConfig,
+    WRITE_STALL_MAX,
 };
 pub use instance::Endpoint;
 pub use metrics::Metrics;

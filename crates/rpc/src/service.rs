@@ -56,7 +56,6 @@ pub struct Request {
     pub(crate) method: usize,
     pub(crate) header: Bytes,
     pub(crate) body: Bytes,
-    pub(crate) deadline: Instant,
     pub(crate) reply: Reply,
 }
 
@@ -68,7 +67,7 @@ impl Request {
 
     /// When the caller gives up, by this process's clock.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.reply.deadline
     }
 
     /// The message, the header that came with it, and whom to answer. `bytes` fields share the memory that the frame was
@@ -84,16 +83,17 @@ impl Request {
     }
 }
 
-/// Whom to answer. Dropped without an answer, the caller is told that the outcome is unknown.
+/// Whom to answer. Dropped without an answer in time, the caller is told that the outcome is unknown.
 #[derive(Debug)]
 pub struct Reply {
     peer: Option<Arc<Peer>>,
     call: u64,
+    deadline: Instant,
 }
 
 impl Reply {
-    pub(crate) fn new(peer: Arc<Peer>, call: u64) -> Self {
-        Self { peer: Some(peer), call }
+    pub(crate) fn new(peer: Arc<Peer>, call: u64, deadline: Instant) -> Self {
+        Self { peer: Some(peer), call, deadline }
     }
 
     /// Sends the answer. Never waits. A caller that does not read its answers loses its connection.
@@ -118,8 +118,9 @@ impl Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(peer) = self.peer.take() {
-            // It panicked, or was dropped because nobody waits: then this is not listened to.
+        let Some(peer) = self.peer.take() else { return };
+        // One that was dropped because nobody waits is not under way any more, or its time has passed.
+        if peer.is_under_way(self.call) && Instant::now() < self.deadline {
             push_error(&peer, self.call, Error::new(ErrorCode::OutcomeUnknown, "the service failed while it answered"));
         }
     }

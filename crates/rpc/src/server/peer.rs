@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Entered, Shared};
 use crate::{
-    config::FAREWELL_MAX,
+    config::{FAREWELL_MAX, REQUESTS_BYTES_MAX},
     incoming::{End, Incoming, Pulse},
     outgoing::{NotPushed, Outgoing},
     security::Halves,
@@ -39,18 +39,26 @@ pub(super) struct Target {
 /// A caller's connection.
 pub(crate) struct Peer {
     outgoing: Outgoing,
-    /// The calls under way, by their numbers.
-    calls: Mutex<HashMap<u64, Option<AbortHandle>>>,
+    calls: Mutex<Calls>,
     /// It does not read its answers.
     slow: CancellationToken,
     shared: Arc<Shared>,
+}
+
+/// The calls under way.
+#[derive(Default)]
+struct Calls {
+    /// By their numbers; without a task for a moment at the beginning.
+    tasks: HashMap<u64, Option<AbortHandle>>,
+    /// What their requests take.
+    bytes: usize,
 }
 
 impl Peer {
     pub(super) fn new(shared: Arc<Shared>) -> Arc<Self> {
         Arc::new(Self {
             outgoing: Outgoing::default(),
-            calls: Mutex::new(HashMap::new()),
+            calls: Mutex::default(),
             slow: CancellationToken::new(),
             shared,
         })
@@ -63,6 +71,10 @@ impl Peer {
             self.slow.cancel();
         }
         pushed.map(drop)
+    }
+
+    pub(crate) fn is_under_way(&self, call: u64) -> bool {
+        self.calls.lock().tasks.contains_key(&call)
     }
 
     fn push_empty(&self, kind: u8, call: u64) {
@@ -90,7 +102,7 @@ impl Peer {
             () = self.slow.cancelled() => End::Broken(std::io::Error::other("the caller does not read its answers")),
             () = self.shared.stopping.cancelled() => End::Drained,
         };
-        let calls = std::mem::take(&mut *self.calls.lock());
+        let calls = std::mem::take(&mut self.calls.lock().tasks);
         calls.into_values().flatten().for_each(|call| call.abort());
         if let End::Malformed(error) = &end {
             self.push_error(FAULT, 0, Error::invalid(error.to_string()));
@@ -126,7 +138,7 @@ impl Peer {
         match frame.kind {
             REQUEST => self.begin(frame)?,
             CANCEL => {
-                let call = self.calls.lock().remove(&frame.call);
+                let call = self.calls.lock().tasks.remove(&frame.call);
                 if let Some(call) = call.flatten() {
                     call.abort();
                 }
@@ -143,6 +155,7 @@ impl Peer {
     fn begin(self: &Arc<Self>, frame: Frame) -> Result<(), Malformed> {
         let now = Instant::now();
         let call = frame.call;
+        let bytes = frame.payload.len();
         let (head, header, body) = Head::take(frame.payload)?;
         if self.shared.draining.is_cancelled() {
             self.refuse(call, ErrorCode::Draining, "this instance is stopping: ask another one");
@@ -162,16 +175,14 @@ impl Peer {
             self.refuse(call, ErrorCode::Overloaded, "this instance has too many calls under way");
             return Ok(());
         };
-        let running = match self.enter(call, entered)? {
-            Some(running) => running,
-            None => {
-                self.refuse(call, ErrorCode::Overloaded, "too many calls are under way on this connection");
-                return Ok(());
-            }
+        let Some(running) = self.enter(call, bytes, entered)? else {
+            self.refuse(call, ErrorCode::Overloaded, "too many calls are under way on this connection");
+            return Ok(());
         };
         target.served.inc();
         let (service, deadline) = (target.service.clone(), now + head.remaining);
-        let request = Request { method: target.index, header, body, deadline, reply: Reply::new(self.clone(), call) };
+        let reply = Reply::new(self.clone(), call, deadline);
+        let request = Request { method: target.index, header, body, reply };
         let task = self.shared.tasks.spawn(async move {
             let _running = running;
             let answering = service.call(request);
@@ -182,25 +193,25 @@ impl Peer {
             };
         });
         // Unless it has ended already.
-        if let Some(place) = self.calls.lock().get_mut(&call) {
+        if let Some(place) = self.calls.lock().tasks.get_mut(&call) {
             *place = Some(task.abort_handle());
         }
         Ok(())
     }
 
     /// A place among the connection's calls, if there is one.
-    fn enter(self: &Arc<Self>, call: u64, entered: Entered) -> Result<Option<Running>, Malformed> {
+    fn enter(self: &Arc<Self>, call: u64, bytes: usize, entered: Entered) -> Result<Option<Running>, Malformed> {
         let mut calls = self.calls.lock();
-        if calls.len() >= self.shared.config.calls_per_connection_max {
+        let is_full = calls.tasks.len() >= self.shared.config.calls_per_connection_max;
+        if is_full || calls.bytes + bytes > REQUESTS_BYTES_MAX {
             return Ok(None);
         }
-        match calls.entry(call) {
-            Entry::Occupied(_) => Err(Malformed::CallReused(call)),
-            Entry::Vacant(place) => {
-                place.insert(None);
-                Ok(Some(Running { peer: self.clone(), call, _entered: entered }))
-            }
-        }
+        match calls.tasks.entry(call) {
+            Entry::Occupied(_) => return Err(Malformed::CallReused(call)),
+            Entry::Vacant(place) => place.insert(None),
+        };
+        calls.bytes += bytes;
+        Ok(Some(Running { peer: self.clone(), call, bytes, _entered: entered }))
     }
 
     fn refuse(&self, call: u64, code: ErrorCode, why: &str) {
@@ -219,11 +230,14 @@ impl fmt::Debug for Peer {
 struct Running {
     peer: Arc<Peer>,
     call: u64,
+    bytes: usize,
     _entered: Entered,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.peer.calls.lock().remove(&self.call);
+        let mut calls = self.peer.calls.lock();
+        calls.tasks.remove(&self.call);
+        calls.bytes -= self.bytes;
     }
 }
