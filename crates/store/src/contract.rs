@@ -112,6 +112,7 @@ macro_rules! contract_suite {
                 authority_is_looked_at_with_the_entry,
                 the_banned_do_not_enter,
                 the_muted_do_not_write,
+                a_mute_outlasts_membership,
                 everyone_is_mentioned_by_owner_and_admins,
                 the_owner_leaves_only_alone,
                 nothing_is_written_to_a_dissolved_group,
