@@ -187,7 +187,8 @@ impl Dispatch {
                 (format!("user {name:?}"), self.services.user.find_users(call, request).await?)
             }
         };
-        let peer = found.users.into_iter().next().ok_or_else(|| Error::not_found(wanted))?;
+        // With whoever is gone nothing new begins; what there is can be read, by the conversation's id.
+        let peer = found.users.into_iter().find(|user| !user.deleted).ok_or_else(|| Error::not_found(wanted))?;
         self.open_direct_with(call, peer).await
     }
 
