@@ -67,6 +67,8 @@ pub struct Config {
     pub resume_token_ttl: Duration,
     /// How long a user's name may be cached.
     pub info_ttl: Duration,
+    /// Whether webhooks may be made whose addresses are not public or not encrypted: as those allow who deliver.
+    pub private_webhooks: bool,
 }
 
 impl Config {

@@ -115,8 +115,14 @@ async fn a_webhook_begins_now_and_is_its_owners() {
     assert_eq!(bed.user.create_webhook(&by(&alice), request.clone()).await.unwrap(), webhook);
     let other = wire::CreateWebhook { url: "https://example.com/other".into(), ..request.clone() };
     assert_eq!(code_of(bed.user.create_webhook(&by(&alice), other)).await, ErrorCode::IdReused);
-    let wrong = wire::CreateWebhook { id: id(), url: "https://a:b@example.com/".into(), ..request.clone() };
-    assert_eq!(code_of(bed.user.create_webhook(&by(&alice), wrong)).await, ErrorCode::Invalid);
+    // What would never be delivered to is not made.
+    for url in ["https://a:b@example.com/", "http://example.com/", "https://10.0.0.1/", "https://localhost/"] {
+        let wrong = wire::CreateWebhook { id: id(), url: url.into(), ..request.clone() };
+        assert_eq!(code_of(bed.user.create_webhook(&by(&alice), wrong)).await, ErrorCode::Invalid, "{url}");
+    }
+    let url = format!("https://example.com/{}", "a".repeat(2_048));
+    let long = wire::CreateWebhook { id: id(), url, ..request.clone() };
+    assert_eq!(code_of(bed.user.create_webhook(&by(&alice), long)).await, ErrorCode::LimitExceeded);
     assert_eq!(code_of(bed.user.create_webhook(&by(&bob), request)).await, ErrorCode::NotFound);
     let listed = bed.user.list_webhooks(&by(&alice), wire::ListWebhooks { bot }).await.unwrap().webhooks;
     assert_eq!(listed, [wire::Webhook { secret: String::new(), ..webhook.clone() }]);
