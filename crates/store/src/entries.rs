@@ -42,6 +42,9 @@ pub enum Act {
         mentions: Vec<UserId>,
         /// All are mentioned. In a group, refused to who is neither owner nor admin.
         mentions_everyone: bool,
+        /// The position of what it answers; 0: nothing. Refused if the log does not go so far
+        /// ([`Refused::AnswersNothing`]): what will be there is not what was answered.
+        reply_to: u64,
     },
     /// It changes a message of the same log; withheld as messages are.
     Change(Change),
@@ -246,6 +249,9 @@ pub enum Refused {
     /// There is no message at that position, or it was recalled.
     #[error("there is no such message")]
     NoSuchMessage,
+    /// It answers what the log does not hold yet.
+    #[error("it answers what is not there yet")]
+    AnswersNothing,
     /// The message is not the sender's.
     #[error("the message is not the sender's")]
     NotTheSenders,

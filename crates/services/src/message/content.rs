@@ -55,6 +55,9 @@ pub(super) fn parse(content: Option<&RawContent>, since: Since) -> Result<Writte
             if edited.forwarded.is_some() {
                 return Err(Error::invalid("content.edit.content.forwarded: what was edited is one's own words"));
             }
+            if edited.reply_to >= edit.position && edited.reply_to > 0 {
+                return Err(Error::invalid("content.edit.content.reply_to: a message answers one before it"));
+            }
             change(edit.position, ChangeKind::Edit { not_before_ms: since.edit_ms })
         }
         Some(Kind::Recall(recall)) => change(recall.position, ChangeKind::Recall { not_before_ms: since.recall_ms }),
@@ -65,8 +68,9 @@ pub(super) fn parse(content: Option<&RawContent>, since: Since) -> Result<Writte
         Some(Kind::Pin(pin)) => change(pin.position, ChangeKind::Pin(!pin.removed)),
         _ => {
             let (mentions, mentions_everyone) = message("content", &content)?;
+            let reply_to = content.reply_to;
             let forwarded = content.kind.zip(content.forwarded);
-            Ok(Written { act: Act::Message { mentions, mentions_everyone }, forwarded })
+            Ok(Written { act: Act::Message { mentions, mentions_everyone, reply_to }, forwarded })
         }
     }
 }
@@ -341,7 +345,8 @@ mod tests {
             mentions: Some(wire::Mentions { users, everyone: true }),
             ..Content::default()
         };
-        let Act::Message { mentions, mentions_everyone } = parse_content(content(vec![9, 7, 9])).unwrap().act else {
+        let Act::Message { mentions, mentions_everyone, .. } = parse_content(content(vec![9, 7, 9])).unwrap().act
+        else {
             panic!("a message")
         };
         assert_eq!((mentions, mentions_everyone), (vec![UserId::new(7), UserId::new(9)], true));
@@ -358,6 +363,8 @@ mod tests {
         let Act::Change(change) = edit(3, new()).unwrap().act else { panic!("a change") };
         assert_eq!(change, Change { target: 3, kind: ChangeKind::Edit { not_before_ms: 5 } });
         edit(0, new()).unwrap_err();
+        edit(3, Content { reply_to: 2, ..new() }).unwrap();
+        edit(3, Content { reply_to: 3, ..new() }).unwrap_err();
         edit(3, Content { forwarded: Some(wire::Forwarded { sender: 1, time_ms: 1 }), ..new() }).unwrap_err();
         edit(3, Content { kind: Some(Kind::Recall(wire::Recall { position: 1 })), ..Content::default() }).unwrap_err();
         parse(Kind::Edit(wire::Edit { position: 3, content: None })).unwrap_err();

@@ -154,7 +154,7 @@ pub async fn everyone_is_mentioned_by_owner_and_admins(store: Arc<dyn Store>) {
     let scene = Scene::new(store);
     let (group, [_, admin, c, d]) = staffed(&scene).await;
     let mention = |sender, mentions: &[UserId], mentions_everyone| {
-        let act = Act::Message { mentions: mentions.to_vec(), mentions_everyone };
+        let act = Act::Message { mentions: mentions.to_vec(), mentions_everyone, reply_to: 0 };
         NewEntry { act, ..message(group, sender, "psst") }
     };
     assert_eq!(scene.append(mention(c, &[], true)).await, Err(Refused::RoleTooLow));
@@ -172,7 +172,7 @@ pub async fn everyone_is_mentioned_by_owner_and_admins(store: Arc<dyn Store>) {
     scene.store.mark_read(vec![mark]).await.unwrap();
     assert_eq!(mentions(d).await, (2, 1));
     let direct = scene.direct(c, d).await;
-    let act = Act::Message { mentions: vec![], mentions_everyone: true };
+    let act = Act::Message { mentions: vec![], mentions_everyone: true, reply_to: 0 };
     scene.append(NewEntry { act, ..message(direct, c, "both") }).await.unwrap();
     assert_eq!(scene.head(d, direct).await.unwrap().unread_mentions, 1);
 }
