@@ -37,7 +37,7 @@ pub use address::is_public;
 pub use content::RawContent;
 pub use error::{Advice, Error, Result};
 pub use id::{ConversationId, EntryId, GatewayId, GroupId, IdGenerator, InvalidId, NodeNumber, SessionId, UserId};
-pub use name::{InvalidName, UserName, is_invisible, name_key};
+pub use name::{InvalidName, UserName, is_invisible, is_visible, name_key};
 pub use webhook_url::{InvalidWebhookUrl, WebhookUrl};
 
 /// What a client sends first on a TCP connection, before its first frame. No HTTP method begins with it, so that TCP

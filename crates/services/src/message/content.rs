@@ -189,9 +189,34 @@ fn custom(field: &str, custom: &wire::Custom) -> Result<()> {
     text::at_most_bytes(&json, &custom.json, limits::CUSTOM_JSON_BYTES_MAX)?;
     serde_json::from_str::<serde::de::IgnoredAny>(&custom.json)
         .map_err(|error| Error::invalid(format!("{json}: not well-formed JSON: {error}")))?;
+    let depth = depth(&custom.json);
+    if depth > limits::CUSTOM_JSON_DEPTH_MAX {
+        // Programs that read it would run out of stack.
+        return Err(Error::limit(&format!("{json}: depth"), depth, limits::CUSTOM_JSON_DEPTH_MAX));
+    }
     let fallback = format!("{field}.fallback");
     text::at_most_chars(&fallback, &custom.fallback, limits::CUSTOM_FALLBACK_CHARS_MAX)?;
     text::no_nul(&fallback, &custom.fallback)
+}
+
+/// How many arrays and objects of well-formed JSON are within each other.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest): (usize, usize) = (0, 0);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth -= 1,
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn opaque(field: &str, opaque: &wire::Opaque) -> Result<()> {
@@ -319,6 +344,13 @@ mod tests {
         custom("com.example.poll", r#"{"question": "tea?", "answers": [1, 2]}"#).unwrap();
         for (r#type, json) in [("", "{}"), ("a b", "{}"), ("a", ""), ("a", "{"), ("a", "{} {}")] {
             custom(r#type, json).unwrap_err();
+        }
+        let nested = |depth: usize| format!("{}{}", r#"{"a":["#.repeat(depth / 2), "]}".repeat(depth / 2));
+        custom("a", &nested(limits::CUSTOM_JSON_DEPTH_MAX)).unwrap();
+        custom("a", r#"{"a\\\"[[[": "[[\"[[\\", "b": [[]]}"#).unwrap();
+        assert_eq!(depth(r#"{"a\\\"[[[": "[[\"[[\\", "b": [[]]}"#), 3);
+        for deep in [nested(limits::CUSTOM_JSON_DEPTH_MAX + 2), nested(10_000)] {
+            assert_eq!(custom("a", &deep).unwrap_err().code(), wire::ErrorCode::LimitExceeded);
         }
         let opaque = |payload: usize, keys: u64, key: usize| {
             let keys = (0..keys).map(|session| (session, vec![1; key].into())).collect::<BTreeMap<_, _>>();
