@@ -80,8 +80,9 @@ impl Admission {
         }
     }
 
-    /// Whether this user may send one more message now, and into this conversation. First the user: what is refused for
-    /// that must not use up what the others of the conversation have.
+    /// Whether this user may send one more message now, and into this conversation; one that is named by its other member is
+    /// [looked at](Self::into_conversation) once it is known. First the user: what is refused for that must not use up what the
+    /// others of the conversation have.
     ///
     /// # Errors
     ///
@@ -90,13 +91,20 @@ impl Admission {
         let limits = self.limits();
         let rate = of_user(user, limits.sends_per_user, &limits);
         self.users.take((Class::Sends, user), rate).map_err(|after| too_many("messages", after))?;
-        // One that is named by its other member has no more than two who write.
-        if let Some(Target::Conversation(conversation)) = send.target {
-            let conversation = ConversationId::new(conversation);
-            let taken = self.conversations.take(conversation, limits.sends_per_conversation);
-            taken.map_err(|after| too_many("messages in this conversation", after))?;
+        match send.target {
+            Some(Target::Conversation(conversation)) => self.into_conversation(ConversationId::new(conversation)),
+            Some(Target::To(_)) | None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether one more message may go into this conversation now.
+    ///
+    /// # Errors
+    ///
+    /// The conversation is over its rate.
+    pub(crate) fn into_conversation(&self, conversation: ConversationId) -> Result<()> {
+        let taken = self.conversations.take(conversation, self.limits().sends_per_conversation);
+        taken.map_err(|after| too_many("messages in this conversation", after))
     }
 
     fn class(&self, user: UserId, class: Class) -> Result<Admitted> {

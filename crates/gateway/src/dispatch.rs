@@ -6,7 +6,7 @@ mod enrich;
 mod sends;
 pub(crate) mod table;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use api::{Call, Services};
 use protocol::{
@@ -20,7 +20,10 @@ use protocol::{
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::table::row;
-use crate::metrics::{Metrics, OK};
+use crate::{
+    admission::Admission,
+    metrics::{Metrics, OK},
+};
 
 /// The name of `send` requests, which come in batches, in metrics.
 const SEND: &str = "send";
@@ -29,13 +32,19 @@ const SEND: &str = "send";
 #[derive(Clone)]
 pub(crate) struct Dispatch {
     services: Services,
+    admission: Arc<Admission>,
     metrics: Metrics,
     request_timeout: Duration,
 }
 
 impl Dispatch {
-    pub(crate) fn new(services: Services, metrics: Metrics, request_timeout: Duration) -> Self {
-        Self { services, metrics, request_timeout }
+    pub(crate) fn new(
+        services: Services,
+        admission: Arc<Admission>,
+        metrics: Metrics,
+        request_timeout: Duration,
+    ) -> Self {
+        Self { services, admission, metrics, request_timeout }
     }
 
     pub(crate) fn services(&self) -> &Services {
@@ -187,7 +196,8 @@ impl Dispatch {
                 (format!("user {name:?}"), self.services.user.find_users(call, request).await?)
             }
         };
-        let peer = found.users.into_iter().next().ok_or_else(|| Error::not_found(wanted))?;
+        // With whoever is gone nothing new begins; what there is can be read, by the conversation's id.
+        let peer = found.users.into_iter().find(|user| !user.deleted).ok_or_else(|| Error::not_found(wanted))?;
         self.open_direct_with(call, peer).await
     }
 

@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) closer: Closer,
     /// Bytes that wait for readers, on all connections.
     pub(crate) unwritten: Arc<AtomicUsize>,
-    pub(crate) admission: Admission,
+    pub(crate) admission: Arc<Admission>,
 }
 
 /// A gateway that accepts connections. Dropped without [`drain`](Self::drain), it stops at once.
@@ -87,7 +87,8 @@ impl Gateway {
         let subscription = queue.open(id).await?;
         let (connections, hub_tasks) = (TaskTracker::new(), TaskTracker::new());
         let stop_hub = CancellationToken::new();
-        let dispatch = Dispatch::new(services, metrics.clone(), config.request_timeout);
+        let admission = Arc::new(Admission::new(config.limits));
+        let dispatch = Dispatch::new(services, admission.clone(), metrics.clone(), config.request_timeout);
         let limit = outbox::Limit {
             bytes_max: config.outbox_bytes_max,
             frames_max: config.outbox_frames_max,
@@ -96,7 +97,7 @@ impl Gateway {
         let tasks = (&hub_tasks, &stop_hub);
         let hub = Hub::start(id, dispatch.clone(), metrics.clone(), limit, config.departure_grace, subscription, tasks);
         let shared = Arc::new(Shared {
-            admission: Admission::new(config.limits),
+            admission,
             config,
             dispatch,
             hub,

@@ -3,11 +3,13 @@
 //! The messages are generated from `proto/`; [`wire`] holds those between clients and gateways, [`queue`] those that
 //! services publish to gateways. What more than one program must know has its one home here.
 
+mod address;
 mod content;
 mod error;
 mod id;
 pub mod limits;
 mod name;
+mod webhook_url;
 /// The generated messages of the client protocol, `mpim.client.v1`; `docs/protocol.md` describes their use.
 // Generated: documented in the `.proto` files, and not in our style.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
@@ -31,10 +33,12 @@ pub fn request_names() -> impl Iterator<Item = &'static str> {
     NAMES.iter().copied()
 }
 
+pub use address::is_public;
 pub use content::RawContent;
 pub use error::{Advice, Error, Result};
 pub use id::{ConversationId, EntryId, GatewayId, GroupId, IdGenerator, InvalidId, NodeNumber, SessionId, UserId};
-pub use name::{InvalidName, UserName, is_invisible, name_key};
+pub use name::{InvalidName, UserName, is_invisible, is_visible, name_key};
+pub use webhook_url::{InvalidWebhookUrl, WebhookUrl};
 
 /// What a client sends first on a TCP connection, before its first frame. No HTTP method begins with it, so that TCP
 /// and HTTP share a port.

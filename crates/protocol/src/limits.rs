@@ -24,6 +24,8 @@ pub const CARD_TITLE_CHARS_MAX: usize = 64;
 pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
 /// The JSON of a custom message, in bytes.
 pub const CUSTOM_JSON_BYTES_MAX: usize = 64 * 1024;
+/// Arrays and objects within each other in the JSON of a custom message.
+pub const CUSTOM_JSON_DEPTH_MAX: usize = 64;
 /// The text for clients that do not know a custom message's type, in characters.
 pub const CUSTOM_FALLBACK_CHARS_MAX: usize = 1_000;
 /// The payload of an opaque message, in bytes; with its keys it is below [`CONTENT_BYTES_MAX`].

@@ -139,6 +139,18 @@ pub fn is_invisible(c: char) -> bool {
         | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Whether a text shows anything: a character that has a shape, and is not one that only marks another.
+pub fn is_visible(text: &str) -> bool {
+    text.chars().any(|c| !is_invisible(c) && !c.is_whitespace() && !is_combining_mark(c) && !is_blank(c))
+}
+
+/// Whether a character is empty though Unicode counts it as a symbol, a letter or a control that other text needs: blanks of Braille,
+/// musical notation and hieroglyphs, and marks of annotations.
+fn is_blank(c: char) -> bool {
+    matches!(c, '\u{2800}' | '\u{fff9}'..='\u{fffb}' | '\u{13430}'..='\u{13442}' | '\u{16fe4}' | '\u{1d159}')
+        || c.is_control()
+}
+
 impl fmt::Display for UserName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -230,6 +242,25 @@ mod tests {
         }
         for name in ["аlice", "Alisа", "αlice", "小аlice", "Алиса小", "شa", "서ひ"] {
             assert_eq!(name.parse::<UserName>(), Err(InvalidName::MixedScripts), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_text_shows_something_or_it_does_not() {
+        for text in ["a", " 天 ", "👍", "\u{2801}", "\u{ad}e\u{301}", "-", "🏳️‍🌈", "نص"] {
+            assert!(is_visible(text), "{text:?}");
+        }
+        for text in [
+            "",
+            " \u{a0}\u{3000}",
+            "\u{2800}",
+            "\u{2800}\u{200b}\u{3164}",
+            "\u{301}",
+            "\u{1d159}",
+            "\u{fff9}\u{fffb}",
+            "\0\n",
+        ] {
+            assert!(!is_visible(text), "{text:?}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Checks of what users write.
 
-use protocol::{EntryId, Error, Result, is_invisible, limits};
+use protocol::{EntryId, Error, Result, is_invisible, is_visible, limits};
 
 /// The id of a request or an entry.
 pub(crate) fn entry_id(text: &str) -> Result<EntryId> {
@@ -25,10 +25,7 @@ pub(crate) fn device(device: &str) -> Result<String> {
 
 /// Shows something.
 pub(crate) fn not_blank(field: &str, text: &str) -> Result<()> {
-    if text.chars().all(|c| is_invisible(c) || c.is_whitespace()) {
-        return Err(Error::invalid(format!("{field}: may not be empty")));
-    }
-    Ok(())
+    if is_visible(text) { Ok(()) } else { Err(Error::invalid(format!("{field}: has to hold a character that shows"))) }
 }
 
 pub(crate) fn at_most_chars(field: &str, text: &str, max: usize) -> Result<()> {
@@ -132,7 +129,7 @@ mod tests {
     #[test]
     fn titles_are_trimmed_and_hold_no_controls() {
         assert_eq!(title("  天气 ").unwrap(), "天气");
-        for wrong in ["", "  ", "\u{200b}", "\u{3164}", "a\nb", "a\u{202e}b"] {
+        for wrong in ["", "  ", "\u{200b}", "\u{3164}", "\u{2800}", "\u{2800} \u{301}", "a\nb", "a\u{202e}b"] {
             title(wrong).unwrap_err();
         }
         title(&"x".repeat(65)).unwrap_err();
@@ -142,7 +139,7 @@ mod tests {
     fn a_line_may_be_empty_but_not_look_so() {
         assert_eq!(line("status_line", " in Lisbon 天 ", 20).unwrap(), "in Lisbon 天");
         assert_eq!(line("status_line", "", 20).unwrap(), "");
-        for wrong in ["\u{3164}", "\u{200b}", "a\nb", "a\u{202e}b", "too long for a line of this length"] {
+        for wrong in ["\u{3164}", "\u{200b}", "\u{2800}", "a\nb", "a\u{202e}b", "too long for a line of this length"] {
             line("status_line", wrong, 20).unwrap_err();
         }
     }

@@ -67,6 +67,8 @@ pub struct Config {
     pub resume_token_ttl: Duration,
     /// How long a user's name may be cached.
     pub info_ttl: Duration,
+    /// Whether webhooks may be made whose addresses are not public or not encrypted: as those allow who deliver.
+    pub private_webhooks: bool,
 }
 
 impl Config {
@@ -228,7 +230,7 @@ impl Service {
     }
 
     async fn identify(&self, purposes: &[Purpose], token: &str) -> Result<(Claims, Identity)> {
-        let mut claims = self.tokens.check(purposes, token, self.clock.now_ms())?;
+        let (purpose, mut claims) = self.tokens.check(purposes, token, self.clock.now_ms())?;
         if self.ended.contains(claims.session) {
             return Err(self.refusal(claims.user, session_ended()).await);
         }
@@ -236,7 +238,8 @@ impl Service {
             claims.name = name;
         }
         let user = UserInfo { id: claims.user.get(), name: claims.name.clone(), ..UserInfo::default() };
-        let identity = Identity { user: Some(user), session: claims.session.get(), ..Identity::default() };
+        let identity =
+            Identity { user: Some(user), session: claims.session.get(), scopes: purpose.scopes(), expires_ms: 0 };
         Ok((claims, identity))
     }
 
@@ -277,7 +280,12 @@ impl UserService for Service {
             let identity = Some(self.key_identity(secret).await?);
             return Ok(ConnectIdentity { identity, ..ConnectIdentity::default() });
         }
-        let (claims, identity) = self.identify(&[Purpose::Resume, Purpose::Access], &request.token).await?;
+        let purposes = [Purpose::Resume, Purpose::Access, Purpose::Webhook];
+        let (claims, identity) = self.identify(&purposes, &request.token).await?;
+        if !identity.scopes.is_empty() {
+            // A resume token is as good as a session.
+            return Ok(ConnectIdentity { identity: Some(identity), ..ConnectIdentity::default() });
+        }
         self.note_seen(claims.session);
         let resume_expires_ms = self.clock.now_ms() + ms(self.config.resume_token_ttl());
         let resume_token = self.tokens.issue(Purpose::Resume, &Claims { expires_ms: resume_expires_ms, ..claims })?;

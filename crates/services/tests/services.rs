@@ -62,6 +62,7 @@ impl System {
             refresh_token_ttl: Duration::from_secs(86_400),
             resume_token_ttl: Duration::from_secs(3_600),
             info_ttl: Duration::from_secs(60),
+            private_webhooks: false,
         };
         let parts = user::Parts {
             standing_changed: Arc::new(|| {}),

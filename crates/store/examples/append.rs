@@ -90,7 +90,7 @@ async fn append(store: &SqliteStore, dir: &Path, callers: u64, conversations: u6
                     id: EntryId::generate(),
                     time_ms: 1,
                     content: content.clone(),
-                    act: Act::Message { mentions: vec![], mentions_everyone: false },
+                    act: Act::Message { mentions: vec![], mentions_everyone: false, reply_to: 0 },
                     settles: None,
                 };
                 turn += 37;
@@ -146,7 +146,7 @@ async fn open_many(store: &SqliteStore, user: UserId, count: u64) -> Outcome<()>
                 id: EntryId::generate(),
                 time_ms: 1,
                 content: Bytes::from(vec![b'y'; 150]),
-                act: Act::Message { mentions: vec![], mentions_everyone: false },
+                act: Act::Message { mentions: vec![], mentions_everyone: false, reply_to: 0 },
                 settles: None,
             });
         }

@@ -94,6 +94,7 @@ macro_rules! contract_suite {
                 an_id_names_its_entry_for_good,
                 an_id_belongs_to_its_sender,
                 what_is_refused_stops_nothing_else_and_stores_nothing,
+                a_message_answers_what_is_there,
                 a_personal_log_takes_entries_of_its_user_alone,
                 an_append_is_done_wholly_though_its_future_is_dropped;
             direct:
@@ -112,6 +113,7 @@ macro_rules! contract_suite {
                 authority_is_looked_at_with_the_entry,
                 the_banned_do_not_enter,
                 the_muted_do_not_write,
+                a_mute_outlasts_membership,
                 everyone_is_mentioned_by_owner_and_admins,
                 the_owner_leaves_only_alone,
                 nothing_is_written_to_a_dissolved_group,

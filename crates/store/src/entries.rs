@@ -42,6 +42,9 @@ pub enum Act {
         mentions: Vec<UserId>,
         /// All are mentioned. In a group, refused to who is neither owner nor admin.
         mentions_everyone: bool,
+        /// The position of what it answers; 0: nothing. Refused if the log does not go so far
+        /// ([`Refused::AnswersNothing`]): what will be there is not what was answered.
+        reply_to: u64,
     },
     /// It changes a message of the same log; withheld as messages are.
     Change(Change),
@@ -103,7 +106,8 @@ pub struct Membership {
     /// Members who have another role now; others are passed over, but for an owner to be, who must be a member
     /// ([`Refused::NothingThere`]): no group is left without an owner.
     pub roles: Vec<(UserId, Role)>,
-    /// Members who are muted until a time (milliseconds since 1970; 0: no longer).
+    /// Users who are muted until a time (milliseconds since 1970; 0: no longer), members or not: to leave and to enter again changes
+    /// nothing of it.
     pub mute: Vec<(UserId, i64)>,
     /// The sender's name in the group; empty: none.
     pub nickname: Option<String>,
@@ -245,6 +249,9 @@ pub enum Refused {
     /// There is no message at that position, or it was recalled.
     #[error("there is no such message")]
     NoSuchMessage,
+    /// It answers what the log does not hold yet.
+    #[error("it answers what is not there yet")]
+    AnswersNothing,
     /// The message is not the sender's.
     #[error("the message is not the sender's")]
     NotTheSenders,

@@ -41,7 +41,7 @@ fn entry(body: &str) -> NewEntry {
         id: EntryId::generate(),
         time_ms: 1,
         content: RawContent::from(content::Kind::Text(Text { body: body.into() })).as_bytes().clone(),
-        act: Act::Message { mentions: vec![], mentions_everyone: false },
+        act: Act::Message { mentions: vec![], mentions_everyone: false, reply_to: 0 },
         settles: None,
     }
 }

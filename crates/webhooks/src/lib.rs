@@ -14,7 +14,6 @@
 //!
 //! Requests are signed as [Standard Webhooks](https://www.standardwebhooks.com) says; see `docs/protocol-chat.md`.
 
-mod address;
 mod announcing;
 mod baseline;
 mod config;

@@ -28,6 +28,7 @@ struct Membership {
     present: Latest<Option<bool>>,
     role: Latest<wire::Role>,
     nickname: Latest<String>,
+    /// Whether the user is a member or not.
     muted_until_ms: Latest<i64>,
 }
 
@@ -102,8 +103,6 @@ impl GroupView {
             let member = self.member(UserId::new(user));
             member.present.tell(position, Some(true));
             member.role.tell(position, wire::Role::Member);
-            // Who was muted without being a member comes unmuted.
-            member.muted_until_ms.tell(position, 0);
         }
     }
 
@@ -113,7 +112,6 @@ impl GroupView {
             member.present.tell(position, Some(false));
             member.role.tell(position, wire::Role::Member);
             member.nickname.tell(position, String::new());
-            member.muted_until_ms.tell(position, 0);
         }
     }
 

@@ -146,6 +146,24 @@ fn a_group_is_what_its_entries_tell() {
 }
 
 #[test]
+fn a_mute_outlasts_leaving_and_entering_again() {
+    let muted = |until_ms| Kind::MembersMuted(wire::MembersMuted { members: vec![3], until_ms });
+    let left_muted = [
+        entry(1, ME, Kind::GroupCreated(wire::GroupCreated { title: "茶".into(), members: vec![BOB, 3] })),
+        entry(2, ME, muted(77)),
+        entry(3, 3, Kind::MemberLeft(wire::MemberLeft {})),
+    ];
+    let joined = |at| entry(at, 3, Kind::MemberJoined(wire::MemberJoined {}));
+    let until = |entries: &[wire::Entry]| {
+        let view = view(entries);
+        view.group().members().find(|member| member.user.get() == 3).map(|member| member.muted_until_ms)
+    };
+    assert_eq!(until(&left_muted), None);
+    assert_eq!(until(&[&left_muted[..], &[joined(4)]].concat()), Some(77));
+    assert_eq!(until(&[&left_muted[..], &[entry(4, ME, muted(0)), joined(5)]].concat()), Some(0));
+}
+
+#[test]
 fn affairs_are_what_the_personal_log_tells() {
     let mut affairs = Affairs::default();
     let request =

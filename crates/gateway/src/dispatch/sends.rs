@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use api::{Call, SendRequest, SendResult, send_result};
 use futures_util::future::join_all;
 use protocol::{
-    Error, Result, UserName,
+    ConversationId, Error, Result, UserName,
     limits::FIND_USERS_MAX,
     wire::{self, ErrorCode, FindUsers, UserInfo, send::Target},
 };
@@ -40,7 +40,8 @@ impl Dispatch {
         failures.into_iter().map(next).collect()
     }
 
-    /// Puts the direct conversation in the place of each name, or the reason why there is none into `failures`.
+    /// Puts the direct conversation in the place of each name, or the reason why there is none into `failures`. Now that they are
+    /// known, these count against the conversations' rates as all do.
     async fn resolve(&self, call: &Call, sends: &mut [wire::Send], failures: &mut [Option<Error>]) {
         let mut wanted: HashMap<String, Result<u64>> = HashMap::new();
         for name in sends.iter().filter_map(name) {
@@ -51,10 +52,13 @@ impl Dispatch {
         }
         self.open(call, &mut wanted).await;
         for (send, failure) in sends.iter_mut().zip(failures) {
-            match name(send).and_then(|name| wanted.get(name)) {
-                Some(Ok(conversation)) => send.target = Some(Target::Conversation(*conversation)),
-                Some(Err(error)) => *failure = Some(error.clone()),
-                None => {}
+            let Some(found) = name(send).and_then(|name| wanted.get(name)) else { continue };
+            let admitted = found.clone().and_then(|conversation| {
+                self.admission.into_conversation(ConversationId::new(conversation)).map(|()| conversation)
+            });
+            match admitted {
+                Ok(conversation) => send.target = Some(Target::Conversation(conversation)),
+                Err(error) => *failure = Some(error),
             }
         }
     }

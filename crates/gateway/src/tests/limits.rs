@@ -4,11 +4,11 @@ use protocol::{
     UserId,
     wire::{
         CreateBot, CreateGroup, ErrorCode, LogIn, Ping, Register, Report, RequestFriend, SaveDraft, SearchUsers,
-        Typing, client_frame::Body as Request, server_frame::Body,
+        Typing, client_frame::Body as Request, send::Target, server_frame::Body,
     },
 };
 
-use super::bed::{Bed, Tcp, send, soon, unlimited};
+use super::bed::{Bed, Tcp, send, send_to, soon, unlimited};
 use crate::{Config, Limits, Rate};
 
 fn with(limits: Limits) -> Config {
@@ -102,6 +102,19 @@ async fn a_conversation_over_its_rate_does_not_slow_others() {
     assert_eq!(refusal(&mut member, send(301, "5")).await, None);
     assert_eq!(refusal(&mut flood, send(301, "6")).await, None);
     assert_eq!(bed.fake.state.lock().sent, ["1", "2", "5", "6"]);
+}
+
+#[tokio::test]
+async fn sends_by_name_count_against_their_conversation() {
+    let bed = Bed::with(with(Limits { sends_per_conversation: TWO, ..unlimited().limits })).await;
+    let mut client = bed.connected(7).await;
+    let to = |name: &str, text: &str| send_to(Target::To(name.into()), text);
+    assert_eq!(refusal(&mut client, to("user-8", "1")).await, None);
+    assert_eq!(refusal(&mut client, send(10_008, "2")).await, None);
+    assert!(refusal(&mut client, to("User-8", "3")).await.is_some(), "however it is named");
+    assert!(refusal(&mut client, send(10_008, "4")).await.is_some());
+    assert_eq!(refusal(&mut client, to("user-9", "5")).await, None);
+    assert_eq!(bed.fake.state.lock().sent, ["1", "2", "5"]);
 }
 
 /// Someone who may send no more must not use up what the others of the conversation have.

@@ -18,7 +18,8 @@ use super::{
     services::{info, name_of},
 };
 use crate::{
-    Metrics,
+    Limits, Metrics,
+    admission::Admission,
     dispatch::{Dispatch, table::ROWS},
 };
 
@@ -34,7 +35,12 @@ impl PresenceService for Blank {}
 async fn every_request_reaches_the_method_of_its_name() {
     let blank = Arc::new(Blank);
     let services = Services { user: blank.clone(), message: blank.clone(), group: blank.clone(), presence: blank };
-    let dispatch = Dispatch::new(services, Metrics::new(&mut Registry::default()), Duration::from_secs(5));
+    let dispatch = Dispatch::new(
+        services,
+        Arc::new(Admission::new(Limits::UNLIMITED)),
+        Metrics::new(&mut Registry::default()),
+        Duration::from_secs(5),
+    );
     let caller = Caller { user: UserId::new(7), session: SessionId::new(70), scopes: Scopes::ALL };
     for row in ROWS.iter().filter(|row| !row.needs_socket && row.name != "ping") {
         let deadline = Instant::now() + Duration::from_secs(5);

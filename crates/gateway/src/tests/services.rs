@@ -77,6 +77,9 @@ impl Fake {
     }
 }
 
+/// A user who is known by the id alone.
+pub(super) const DELETED: u64 = 999;
+
 pub(super) fn name_of(user: u64) -> String {
     format!("user-{user}")
 }
@@ -166,7 +169,8 @@ impl UserService for Fake {
     async fn find_users(&self, _: &Call, request: FindUsers) -> Result<Users> {
         let by_name = request.names.iter().filter_map(|name| user_of(name));
         let by_id = request.ids.iter().copied().filter(|id| (1..=1_000).contains(id));
-        Ok(Users { users: by_id.chain(by_name).map(info).collect(), next_page: String::new() })
+        let of_id = |id| UserInfo { deleted: id == DELETED, ..info(id) };
+        Ok(Users { users: by_id.map(of_id).chain(by_name.map(info)).collect(), next_page: String::new() })
     }
 
     async fn search_users(&self, call: &Call, _: SearchUsers) -> Result<Users> {

@@ -11,7 +11,10 @@ use protocol::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite;
 
-use super::bed::{Bed, connect_body, eventually, send, send_to, soon, unlimited};
+use super::{
+    bed::{Bed, connect_body, eventually, send, send_to, soon, unlimited},
+    services::DELETED,
+};
 use crate::{Config, session, transport};
 
 fn code(body: &Body) -> ErrorCode {
@@ -99,6 +102,9 @@ async fn answers_bear_the_names_and_titles_that_the_message_service_does_not_kno
     let unknown = OpenDirect { peer: Some(open_direct::Peer::Name("nobody".into())) };
     let Body::Error(error) = client.ask(Request::OpenDirect(unknown)).await else { panic!() };
     assert_eq!((error.code(), error.message.as_str()), (ErrorCode::NotFound, "user \"nobody\" does not exist"));
+    let gone = OpenDirect { peer: Some(open_direct::Peer::User(DELETED)) };
+    let Body::Error(error) = client.ask(Request::OpenDirect(gone)).await else { panic!() };
+    assert_eq!((error.code(), error.message.as_str()), (ErrorCode::NotFound, "user 999 does not exist"));
 }
 
 /// The promise: a connection's sends are appended in the order they came, however they are pipelined.

@@ -69,6 +69,7 @@ impl Config {
             refresh_token_ttl: user.refresh_token_ttl,
             resume_token_ttl: user.resume_token_ttl,
             info_ttl: self.redis_cache.user_info_ttl,
+            private_webhooks: self.webhooks.allow_private,
         }
     }
 

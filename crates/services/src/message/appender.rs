@@ -269,6 +269,9 @@ fn refusal(refused: Refused) -> Error {
         Refused::Blocking => forbidden("you have blocked this user: unblock to write"),
         Refused::Banned(user) => Error::new(ErrorCode::Banned, format!("user {user} was banned from this group")),
         Refused::NoSuchMessage => Error::not_found("a message at this position, or it was recalled,"),
+        Refused::AnswersNothing => Error::invalid(
+            "content.reply_to: past the end of the conversation; 0, or the position of a message that is there",
+        ),
         Refused::NotTheSenders => forbidden("this is not your message"),
         Refused::TooLate => Error::new(ErrorCode::TooLate, "the message is too old for this"),
         Refused::OtherKind => Error::invalid("content.edit.content: of another kind than the message"),

@@ -55,6 +55,9 @@ pub(super) fn parse(content: Option<&RawContent>, since: Since) -> Result<Writte
             if edited.forwarded.is_some() {
                 return Err(Error::invalid("content.edit.content.forwarded: what was edited is one's own words"));
             }
+            if edited.reply_to >= edit.position && edited.reply_to > 0 {
+                return Err(Error::invalid("content.edit.content.reply_to: a message answers one before it"));
+            }
             change(edit.position, ChangeKind::Edit { not_before_ms: since.edit_ms })
         }
         Some(Kind::Recall(recall)) => change(recall.position, ChangeKind::Recall { not_before_ms: since.recall_ms }),
@@ -65,8 +68,9 @@ pub(super) fn parse(content: Option<&RawContent>, since: Since) -> Result<Writte
         Some(Kind::Pin(pin)) => change(pin.position, ChangeKind::Pin(!pin.removed)),
         _ => {
             let (mentions, mentions_everyone) = message("content", &content)?;
+            let reply_to = content.reply_to;
             let forwarded = content.kind.zip(content.forwarded);
-            Ok(Written { act: Act::Message { mentions, mentions_everyone }, forwarded })
+            Ok(Written { act: Act::Message { mentions, mentions_everyone, reply_to }, forwarded })
         }
     }
 }
@@ -185,9 +189,34 @@ fn custom(field: &str, custom: &wire::Custom) -> Result<()> {
     text::at_most_bytes(&json, &custom.json, limits::CUSTOM_JSON_BYTES_MAX)?;
     serde_json::from_str::<serde::de::IgnoredAny>(&custom.json)
         .map_err(|error| Error::invalid(format!("{json}: not well-formed JSON: {error}")))?;
+    let depth = depth(&custom.json);
+    if depth > limits::CUSTOM_JSON_DEPTH_MAX {
+        // Programs that read it would run out of stack.
+        return Err(Error::limit(&format!("{json}: depth"), depth, limits::CUSTOM_JSON_DEPTH_MAX));
+    }
     let fallback = format!("{field}.fallback");
     text::at_most_chars(&fallback, &custom.fallback, limits::CUSTOM_FALLBACK_CHARS_MAX)?;
     text::no_nul(&fallback, &custom.fallback)
+}
+
+/// How many arrays and objects of well-formed JSON are within each other.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest): (usize, usize) = (0, 0);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth -= 1,
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn opaque(field: &str, opaque: &wire::Opaque) -> Result<()> {
@@ -316,6 +345,13 @@ mod tests {
         for (r#type, json) in [("", "{}"), ("a b", "{}"), ("a", ""), ("a", "{"), ("a", "{} {}")] {
             custom(r#type, json).unwrap_err();
         }
+        let nested = |depth: usize| format!("{}{}", r#"{"a":["#.repeat(depth / 2), "]}".repeat(depth / 2));
+        custom("a", &nested(limits::CUSTOM_JSON_DEPTH_MAX)).unwrap();
+        custom("a", r#"{"a\\\"[[[": "[[\"[[\\", "b": [[]]}"#).unwrap();
+        assert_eq!(depth(r#"{"a\\\"[[[": "[[\"[[\\", "b": [[]]}"#), 3);
+        for deep in [nested(limits::CUSTOM_JSON_DEPTH_MAX + 2), nested(10_000)] {
+            assert_eq!(custom("a", &deep).unwrap_err().code(), wire::ErrorCode::LimitExceeded);
+        }
         let opaque = |payload: usize, keys: u64, key: usize| {
             let keys = (0..keys).map(|session| (session, vec![1; key].into())).collect::<BTreeMap<_, _>>();
             parse(Kind::Opaque(wire::Opaque { r#type: "mls.v1".into(), payload: vec![7; payload].into(), keys }))
@@ -341,7 +377,8 @@ mod tests {
             mentions: Some(wire::Mentions { users, everyone: true }),
             ..Content::default()
         };
-        let Act::Message { mentions, mentions_everyone } = parse_content(content(vec![9, 7, 9])).unwrap().act else {
+        let Act::Message { mentions, mentions_everyone, .. } = parse_content(content(vec![9, 7, 9])).unwrap().act
+        else {
             panic!("a message")
         };
         assert_eq!((mentions, mentions_everyone), (vec![UserId::new(7), UserId::new(9)], true));
@@ -358,6 +395,8 @@ mod tests {
         let Act::Change(change) = edit(3, new()).unwrap().act else { panic!("a change") };
         assert_eq!(change, Change { target: 3, kind: ChangeKind::Edit { not_before_ms: 5 } });
         edit(0, new()).unwrap_err();
+        edit(3, Content { reply_to: 2, ..new() }).unwrap();
+        edit(3, Content { reply_to: 3, ..new() }).unwrap_err();
         edit(3, Content { forwarded: Some(wire::Forwarded { sender: 1, time_ms: 1 }), ..new() }).unwrap_err();
         edit(3, Content { kind: Some(Kind::Recall(wire::Recall { position: 1 })), ..Content::default() }).unwrap_err();
         parse(Kind::Edit(wire::Edit { position: 3, content: None })).unwrap_err();

@@ -8,7 +8,10 @@ use pasetors::{
     token::UntrustedToken,
     version4::{LocalToken, V4},
 };
-use protocol::{EntryId, Error, Result, SessionId, UserId, wire::ErrorCode};
+use protocol::{
+    EntryId, Error, Result, SessionId, UserId,
+    wire::{ErrorCode, Scope},
+};
 use sha2::{Digest, Sha256};
 use store::TokenHash;
 
@@ -50,6 +53,8 @@ impl std::fmt::Debug for SecretKey {
 pub(super) enum Purpose {
     Access,
     Resume,
+    /// Connecting, for a webhook of this process, which reads and does nothing else.
+    Webhook,
 }
 
 impl Purpose {
@@ -58,6 +63,15 @@ impl Purpose {
         match self {
             Self::Access => b"mpim access token",
             Self::Resume => b"mpim resume token",
+            Self::Webhook => b"mpim webhook token",
+        }
+    }
+
+    /// What it may be used for; empty: everything.
+    pub(super) fn scopes(self) -> Vec<i32> {
+        match self {
+            Self::Access | Self::Resume => Vec::new(),
+            Self::Webhook => vec![Scope::Read.into()],
         }
     }
 }
@@ -117,19 +131,20 @@ impl Tokens {
         LocalToken::encrypt(&self.paseto, payload.as_bytes(), None, Some(purpose.assertion())).map_err(unusable)
     }
 
-    /// Checks a token of one of these purposes.
-    pub(super) fn check(&self, purposes: &[Purpose], token: &str, now_ms: i64) -> Result<Claims> {
+    /// Checks a token of one of these purposes, and tells which.
+    pub(super) fn check(&self, purposes: &[Purpose], token: &str, now_ms: i64) -> Result<(Purpose, Claims)> {
         let wrong = || Error::new(ErrorCode::Unauthenticated, "token: not one that this server gave out for this use");
         let untrusted = UntrustedToken::<Local, V4>::try_from(token).map_err(|_| wrong())?;
-        let trusted = purposes
-            .iter()
-            .find_map(|purpose| LocalToken::decrypt(&self.paseto, &untrusted, None, Some(purpose.assertion())).ok())
-            .ok_or_else(wrong)?;
+        let opened = |purpose: Purpose| {
+            let token = LocalToken::decrypt(&self.paseto, &untrusted, None, Some(purpose.assertion()));
+            Some((purpose, token.ok()?))
+        };
+        let (purpose, trusted) = purposes.iter().copied().find_map(opened).ok_or_else(wrong)?;
         let claims = parse(trusted.payload()).ok_or_else(wrong)?;
         if claims.expires_ms <= now_ms {
             return Err(Error::new(ErrorCode::TokenExpired, "token: its time is over; use the refresh token"));
         }
-        Ok(claims)
+        Ok((purpose, claims))
     }
 
     /// A first refresh token, and its hash.
@@ -204,8 +219,9 @@ mod tests {
             Claims { user: UserId::new(7), session: SessionId::new(9), name: "o.b 天".into(), expires_ms: 1_000 };
         let token = tokens(1).issue(Purpose::Access, &claims).unwrap();
         let check = |key, purposes: &[Purpose], now| tokens(key).check(purposes, &token, now);
-        assert_eq!(check(1, &[Purpose::Resume, Purpose::Access], 999).unwrap(), claims);
+        assert_eq!(check(1, &[Purpose::Resume, Purpose::Access], 999).unwrap(), (Purpose::Access, claims));
         assert_eq!(check(1, &[Purpose::Access], 1_000).unwrap_err().code(), ErrorCode::TokenExpired);
+        assert_eq!(check(1, &[Purpose::Webhook], 0).unwrap_err().code(), ErrorCode::Unauthenticated);
         assert_eq!(check(1, &[Purpose::Resume], 0).unwrap_err().code(), ErrorCode::Unauthenticated);
         assert_eq!(check(2, &[Purpose::Access], 0).unwrap_err().code(), ErrorCode::Unauthenticated);
         for garbage in ["", "v4.local.", "v4.local.AAAA", "天气", &token[..token.len() - 1]] {

@@ -3,7 +3,7 @@
 use api::UserService as _;
 use prost::Message as _;
 use protocol::{
-    GatewayId, UserId, queue as published,
+    GatewayId, SessionId, UserId, queue as published,
     wire::{self, ErrorCode, Scope},
 };
 use queue::{Delivered, Queue as _, Topic};
@@ -115,8 +115,14 @@ async fn a_webhook_begins_now_and_is_its_owners() {
     assert_eq!(bed.user.create_webhook(&by(&alice), request.clone()).await.unwrap(), webhook);
     let other = wire::CreateWebhook { url: "https://example.com/other".into(), ..request.clone() };
     assert_eq!(code_of(bed.user.create_webhook(&by(&alice), other)).await, ErrorCode::IdReused);
-    let wrong = wire::CreateWebhook { id: id(), url: "https://a:b@example.com/".into(), ..request.clone() };
-    assert_eq!(code_of(bed.user.create_webhook(&by(&alice), wrong)).await, ErrorCode::Invalid);
+    // What would never be delivered to is not made.
+    for url in ["https://a:b@example.com/", "http://example.com/", "https://10.0.0.1/", "https://localhost/"] {
+        let wrong = wire::CreateWebhook { id: id(), url: url.into(), ..request.clone() };
+        assert_eq!(code_of(bed.user.create_webhook(&by(&alice), wrong)).await, ErrorCode::Invalid, "{url}");
+    }
+    let url = format!("https://example.com/{}", "a".repeat(2_048));
+    let long = wire::CreateWebhook { id: id(), url, ..request.clone() };
+    assert_eq!(code_of(bed.user.create_webhook(&by(&alice), long)).await, ErrorCode::LimitExceeded);
     assert_eq!(code_of(bed.user.create_webhook(&by(&bob), request)).await, ErrorCode::NotFound);
     let listed = bed.user.list_webhooks(&by(&alice), wire::ListWebhooks { bot }).await.unwrap().webhooks;
     assert_eq!(listed, [wire::Webhook { secret: String::new(), ..webhook.clone() }]);
@@ -183,4 +189,21 @@ async fn an_incoming_webhook_posts_where_its_bot_is_a_member() {
     assert_eq!(code_of(bed.user.delete_incoming_webhook(&by(&bob), delete())).await, ErrorCode::NotFound);
     bed.user.delete_incoming_webhook(&by(&alice), delete()).await.unwrap();
     assert_eq!(code_of(open(&webhook.token)).await, ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn what_reads_for_a_bot_in_this_process_may_do_nothing_else() {
+    let bed = Bed::start().await;
+    let alice = bed.register("alice").await;
+    let bot = bed.bot(&alice, "helper").await;
+    let access = bed.user.bot_access(UserId::new(bot), SessionId::new(5)).await.unwrap().unwrap();
+    let connected = bed.connect(&access.access_token).await.unwrap();
+    assert_eq!(connected.resume_token, "", "by which it could do more");
+    let identity = connected.identity.unwrap();
+    assert_eq!((identity.user.as_ref().unwrap().id, identity.session), (bot, 5));
+    assert_eq!(identity.scopes, [i32::from(Scope::Read)]);
+    let call = identified(&identity);
+    assert_eq!(code_of(bed.user.list_sessions(&call, wire::ListSessions {})).await, ErrorCode::Forbidden);
+    assert_eq!(code_of(bed.authenticate(&access.access_token)).await, ErrorCode::Unauthenticated, "no access token");
+    assert!(bed.user.bot_access(UserId::new(of(&alice)), SessionId::new(5)).await.unwrap().is_none());
 }

@@ -121,12 +121,40 @@ pub async fn the_muted_do_not_write(store: Arc<dyn Store>) {
     scene.say(group, d, "again").await;
 }
 
+/// Whoever was muted, then or while not a member, is muted on coming in, until the time is over or somebody lifts it.
+pub async fn a_mute_outlasts_membership(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    let (group, [owner, _, c, d]) = staffed(&scene).await;
+    let mute = |user, until| moving(group, owner, Membership { mute: vec![(user, until)], ..Membership::default() });
+    let until = NOW_MS + 10;
+    scene.append(mute(c, until)).await.unwrap();
+    for by in [c, owner] {
+        scene.append(change(group, by, false, &[], &[c])).await.unwrap();
+        scene.append(change(group, owner, false, &[c], &[])).await.unwrap();
+        assert_eq!(member(&scene, group, c).await.muted_until_ms, until);
+        assert_eq!(scene.append(message(group, c, "no")).await, Err(Refused::Muted(until)));
+    }
+    scene.append(change(group, c, false, &[], &[c])).await.unwrap();
+    scene.append(mute(c, 0)).await.unwrap();
+    scene.append(change(group, c, false, &[c], &[])).await.unwrap();
+    assert_eq!(member(&scene, group, c).await.muted_until_ms, 0);
+    scene.say(group, c, "lifted while I was away").await;
+    scene.append(change(group, d, false, &[], &[d])).await.unwrap();
+    scene.append(mute(d, until)).await.unwrap();
+    scene.append(change(group, d, false, &[d], &[])).await.unwrap();
+    assert_eq!(scene.append(message(group, d, "no")).await, Err(Refused::Muted(until)));
+    scene.append(NewEntry { time_ms: until, ..message(group, d, "over") }).await.unwrap();
+    // In another group it is as if nothing had been.
+    let other = scene.group(&[owner, c, d]).await;
+    scene.say(other, d, "here I may").await;
+}
+
 /// All are mentioned by owner and admins alone; those who mention and are mentioned are told apart.
 pub async fn everyone_is_mentioned_by_owner_and_admins(store: Arc<dyn Store>) {
     let scene = Scene::new(store);
     let (group, [_, admin, c, d]) = staffed(&scene).await;
     let mention = |sender, mentions: &[UserId], mentions_everyone| {
-        let act = Act::Message { mentions: mentions.to_vec(), mentions_everyone };
+        let act = Act::Message { mentions: mentions.to_vec(), mentions_everyone, reply_to: 0 };
         NewEntry { act, ..message(group, sender, "psst") }
     };
     assert_eq!(scene.append(mention(c, &[], true)).await, Err(Refused::RoleTooLow));
@@ -144,7 +172,7 @@ pub async fn everyone_is_mentioned_by_owner_and_admins(store: Arc<dyn Store>) {
     scene.store.mark_read(vec![mark]).await.unwrap();
     assert_eq!(mentions(d).await, (2, 1));
     let direct = scene.direct(c, d).await;
-    let act = Act::Message { mentions: vec![], mentions_everyone: true };
+    let act = Act::Message { mentions: vec![], mentions_everyone: true, reply_to: 0 };
     scene.append(NewEntry { act, ..message(direct, c, "both") }).await.unwrap();
     assert_eq!(scene.head(d, direct).await.unwrap().unread_mentions, 1);
 }

@@ -14,7 +14,7 @@ use super::{
     Store,
     scene::{NOW_MS, Scene, change, message, tell, text},
 };
-use crate::{Appended, Audience, NewEntry, Refused};
+use crate::{Act, Appended, Audience, NewEntry, Refused};
 
 /// Many append to one log at once: every position is given once, and each sender's entries keep their order.
 pub async fn positions_have_no_gaps_however_many_append(store: Arc<dyn Store>) {
@@ -170,4 +170,23 @@ pub async fn an_append_is_done_wholly_though_its_future_is_dropped(store: Arc<dy
         let stored: Vec<_> = texts.into_iter().filter(|text| text.starts_with(&format!("{round} "))).collect();
         assert!(stored.is_empty() || stored.iter().cloned().eq(whole), "{stored:?}");
     }
+}
+
+/// What is answered is in the log before the answer, also in one batch.
+pub async fn a_message_answers_what_is_there(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    let [a, b] = scene.users().await;
+    let direct = scene.direct(a, b).await;
+    let answer = |reply_to| {
+        let act = Act::Message { mentions: vec![], mentions_everyone: false, reply_to };
+        NewEntry { act, ..message(direct, b, &format!("to {reply_to}")) }
+    };
+    assert_eq!(scene.append(answer(1)).await, Err(Refused::AnswersNothing));
+    let batch = vec![answer(1), message(direct, a, "hi"), answer(2), answer(1), answer(u64::MAX)];
+    let outcomes = scene.store.append(batch.clone()).await.unwrap();
+    let places: Vec<_> = outcomes.into_iter().map(|outcome| outcome.map(|appended| appended.position)).collect();
+    let refused = Err(Refused::AnswersNothing);
+    assert_eq!(places, [refused, Ok(1), refused, Ok(2), refused]);
+    assert!(scene.append(batch[3].clone()).await.unwrap().duplicate);
+    assert_eq!(scene.texts(a, direct).await, ["hi", "to 1"]);
 }

@@ -97,7 +97,7 @@ pub async fn a_recall_erases_all_that_a_message_said(store: Arc<dyn Store>) {
     let scene = Scene::new(store);
     let [a, b] = scene.users().await;
     let group = scene.group(&[a, b]).await;
-    let act = Act::Message { mentions: vec![a], mentions_everyone: false };
+    let act = Act::Message { mentions: vec![a], mentions_everyone: false, reply_to: 0 };
     let said = NewEntry { act, ..message(group, b, "secret") };
     scene.append(said.clone()).await.unwrap();
     let edited = edit(group, b, 2, "secret, too");

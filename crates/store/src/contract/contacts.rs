@@ -213,7 +213,7 @@ pub async fn what_the_blocked_write_is_withheld(store: Arc<dyn Store>) {
     scene.say(direct, a, "before").await;
     act(&scene, b, a, ContactAct::Block(true)).await.unwrap();
     assert_eq!(act(&scene, b, a, ContactAct::Block(true)).await, Err(Refused::Unchanged));
-    let mention = Act::Message { mentions: vec![b], mentions_everyone: false };
+    let mention = Act::Message { mentions: vec![b], mentions_everyone: false, reply_to: 0 };
     let entry = NewEntry { act: mention, ..message(direct, a, "during") };
     let during = scene.append(entry.clone()).await.unwrap();
     assert!(during.withheld);

@@ -167,7 +167,7 @@ pub(super) fn message(conversation: ConversationId, sender: UserId, body: &str) 
         id: EntryId::generate(),
         time_ms: NOW_MS,
         content: text(body),
-        act: Act::Message { mentions: vec![], mentions_everyone: false },
+        act: Act::Message { mentions: vec![], mentions_everyone: false, reply_to: 0 },
         settles: None,
     }
 }

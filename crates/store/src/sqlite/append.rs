@@ -8,7 +8,7 @@ use protocol::{
 use rusqlite::{OptionalExtension, params};
 
 use super::{
-    convert::column,
+    convert::{bound, column},
     logs::{Log, Member},
     writer::Writer,
 };
@@ -44,8 +44,8 @@ impl Writer<'_> {
             .map(|entry| {
                 let outcome = match &entry.act {
                     Act::Tell => self.append_tell(entry),
-                    Act::Message { mentions, mentions_everyone } => {
-                        self.append_message(entry, mentions, *mentions_everyone)
+                    Act::Message { mentions, mentions_everyone, reply_to } => {
+                        self.append_message(entry, mentions, *mentions_everyone, *reply_to)
                     }
                     Act::Change(change) => self.append_change(entry, *change),
                     Act::Membership(membership) => self.append_membership(entry, membership),
@@ -76,7 +76,13 @@ impl Writer<'_> {
     }
 
     /// The path of nearly every entry: one insert, which also finds duplicates.
-    fn append_message(&mut self, entry: &NewEntry, mentions: &[UserId], everyone: bool) -> rusqlite::Result<Outcome> {
+    fn append_message(
+        &mut self,
+        entry: &NewEntry,
+        mentions: &[UserId],
+        everyone: bool,
+        reply_to: u64,
+    ) -> rusqlite::Result<Outcome> {
         let Some((log, member)) = self.seat(entry)? else { return self.duplicate_or(entry, Refused::NotMember) };
         let withheld = match self.may_write(entry, log, member, column(entry.sender.get()))? {
             Ok(withheld) => withheld,
@@ -84,6 +90,9 @@ impl Writer<'_> {
         };
         if everyone && log.kind == ConversationKind::Group && member.role == Role::Member {
             return self.duplicate_or(entry, Refused::RoleTooLow);
+        }
+        if bound(reply_to) > log.last_position {
+            return self.duplicate_or(entry, Refused::AnswersNothing);
         }
         let outcome = self.place_or_duplicate(entry, log, Written { withheld, ..Written::of(entry) })?;
         if let Ok(Appended { duplicate: false, withheld: false, position, .. }) = outcome

@@ -11,7 +11,7 @@ use super::{
 use crate::UserSettings;
 
 /// What of an account goes when it ends, beside its row.
-const EMPTIED: [&str; 7] = [
+const EMPTIED: [&str; 8] = [
     "DELETE FROM webhook_positions WHERE webhook IN (SELECT id FROM webhooks WHERE bot = ?1)",
     "DELETE FROM dead_letters WHERE webhook IN (SELECT id FROM webhooks WHERE bot = ?1)",
     "DELETE FROM webhooks WHERE bot = ?1",
@@ -19,6 +19,7 @@ const EMPTIED: [&str; 7] = [
     "DELETE FROM user_settings WHERE user = ?1",
     "DELETE FROM own_views WHERE user = ?1",
     "DELETE FROM last_seen WHERE user = ?1",
+    "DELETE FROM mutes WHERE user = ?1",
 ];
 
 impl Writer<'_> {

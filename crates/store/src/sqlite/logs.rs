@@ -188,14 +188,26 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Mutes a member until a time.
+    /// Mutes a user in a group until a time, whether the user is a member or not.
     pub(super) fn store_mute(&mut self, conversation: i64, user: i64, until_ms: i64) -> rusqlite::Result<()> {
-        self.prepared("UPDATE members SET muted_until_ms = ?3 WHERE user = ?1 AND conversation = ?2")?.execute([
-            user,
-            conversation,
-            until_ms,
-        ])?;
+        let members = self
+            .prepared("UPDATE members SET muted_until_ms = ?3 WHERE user = ?1 AND conversation = ?2")?
+            .execute([user, conversation, until_ms])?;
         self.logs.members.entry((conversation, user)).and_modify(|member| member.muted_until_ms = until_ms);
+        if members == 0 {
+            self.keep_mute(conversation, user, until_ms)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps until when somebody is muted who is no member.
+    fn keep_mute(&mut self, conversation: i64, user: i64, until_ms: i64) -> rusqlite::Result<()> {
+        if until_ms == 0 {
+            self.prepared("DELETE FROM mutes WHERE conversation = ?1 AND user = ?2")?.execute([conversation, user])?;
+        } else {
+            self.prepared("INSERT OR REPLACE INTO mutes (conversation, user, until_ms) VALUES (?1, ?2, ?3)")?
+                .execute([conversation, user, until_ms])?;
+        }
         Ok(())
     }
 
@@ -214,11 +226,23 @@ impl Writer<'_> {
             row.read_position,
             row.revision
         ])?;
+        if row.kind == ConversationKind::Group {
+            let kept: Option<i64> = self
+                .prepared("DELETE FROM mutes WHERE conversation = ?1 AND user = ?2 RETURNING until_ms")?
+                .query_row([row.conversation, row.user], |row| row.get(0))
+                .optional()?;
+            if let Some(until_ms) = kept {
+                self.store_mute(row.conversation, row.user, until_ms)?;
+            }
+        }
         Ok(())
     }
 
-    /// Deletes a member's row.
+    /// Deletes a member's row; a mute is kept.
     pub(super) fn delete_member(&mut self, conversation: i64, user: i64) -> rusqlite::Result<()> {
+        if let Some(member) = self.member(conversation, user)? {
+            self.keep_mute(conversation, user, member.muted_until_ms)?;
+        }
         self.logs.members.remove(&(conversation, user));
         self.prepared("DELETE FROM members WHERE user = ?1 AND conversation = ?2")?.execute([user, conversation])?;
         Ok(())

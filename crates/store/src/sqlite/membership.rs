@@ -208,7 +208,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Roles, mutes, and the sender's name; those who are no members are passed over.
+    /// Roles and the sender's name, where those who are no members are passed over, and mutes.
     fn store_standing_of_members(
         &mut self,
         conversation: i64,

@@ -18,6 +18,8 @@ pub struct Group {
     pub muted: bool,
     pub dissolved: bool,
     pub bans: BTreeSet<UserId>,
+    /// Who is muted, once a member.
+    pub mutes: BTreeSet<UserId>,
     /// Who asks to be let in, and what was written along: the first time, which is told, and the last time, which is listed.
     pub requests: BTreeMap<UserId, (String, String)>,
     pub links: BTreeMap<String, Link>,
@@ -86,7 +88,8 @@ impl Reference {
         }
         let read = log.end();
         log.left.remove(&user);
-        log.members.insert(user, Member { role, read, ..Member::default() });
+        let muted = log.group.as_ref().is_some_and(|group| group.mutes.contains(&user));
+        log.members.insert(user, Member { role, muted, read, ..Member::default() });
         self.group_mut(id).requests.remove(&user);
         self.users.get_mut(&user).unwrap().groups.push((id, true));
     }
@@ -283,7 +286,13 @@ impl Reference {
             unless(&[(by == user, ErrorCode::Invalid), (!self.is_above(id, by, user), ErrorCode::Forbidden)]),
         )?;
         self.tell(id, by, entry, Kind::MembersMuted(wire::MembersMuted::default()));
-        // Whoever is no member is told of, and nothing more.
+        // Whether the user is a member or not.
+        let mutes = &mut self.group_mut(id).mutes;
+        if muted {
+            mutes.insert(user)
+        } else {
+            mutes.remove(&user)
+        };
         if let Some(member) = self.log(id).members.get_mut(&user) {
             member.muted = muted;
         }
