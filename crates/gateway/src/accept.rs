@@ -1,8 +1,7 @@
-//! Accepting connections, and finding out what each of them speaks.
+//! Accepting connections, and finding out where each of them comes from and what it speaks.
 
-use std::{collections::HashMap, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use protocol::TCP_PREFACE;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -12,8 +11,12 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    addresses::Place,
     gateway::Shared,
-    http, session,
+    http,
+    origin::{self, Introduced},
+    session,
+    socket::{Ahead, Socket},
     transport::{Tcp, WebSocket},
 };
 
@@ -25,14 +28,13 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// Accepts until the gateway drains; each connection is a task of `connections`.
 pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, connections: TaskTracker) {
     let permits = Arc::new(Semaphore::new(shared.config.connections_max.min(Semaphore::MAX_PERMITS)));
-    let addresses = Arc::new(Addresses::default());
     let mut backoff = BACKOFF_MIN;
     loop {
         let accepted = tokio::select! {
             () = shared.draining.cancelled() => return,
             accepted = accept(&permits, &listener) => accepted,
         };
-        let (permit, stream, address) = match accepted {
+        let (permit, stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");
@@ -42,14 +44,15 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, connections:
             }
         };
         backoff = BACKOFF_MIN;
-        match addresses.enter(address, shared.config.connections_per_address_max) {
-            Some(place) => {
-                connections.spawn(serve(shared.clone(), stream, address, (permit, place)));
-            }
-            None => {
-                shared.metrics.connections_refused.inc();
-            }
-        }
+        // Whose connection comes by a proxy is known later.
+        let place = match shared.is_proxy(peer) {
+            true => None,
+            false => match shared.enter(peer) {
+                Some(place) => Some(place),
+                None => continue,
+            },
+        };
+        connections.spawn(serve(shared.clone(), stream, peer, place, permit));
     }
 }
 
@@ -65,34 +68,77 @@ async fn accept(
 
 /// One connection, to its end. What the phases need is boxed and freed with each, as an idle connection lives in the
 /// last one.
-async fn serve(shared: Arc<Shared>, stream: TcpStream, address: IpAddr, _place: (OwnedSemaphorePermit, Place)) {
+async fn serve(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    peer: IpAddr,
+    mut place: Option<Place>,
+    _permit: OwnedSemaphorePermit,
+) {
     shared.metrics.connections.inc();
     let _counted = Counted(shared.clone());
     // Without it, small frames wait for the acknowledgement of the ones before.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a socket does not take TCP_NODELAY");
     }
-    let first = tokio::select! {
+    let greeted = tokio::select! {
         () = shared.draining.cancelled() => return,
-        first = timeout(shared.config.handshake_timeout, first_byte(&stream)) => first,
+        greeted = timeout(shared.config.handshake_timeout, Box::pin(greet(&shared, stream, peer))) => greeted,
     };
-    let Ok(Some(first)) = first else { return };
-    // No method that is served here begins with the preface's first letter.
-    if first == TCP_PREFACE[0] {
-        return Box::pin(session::run(Tcp::new(stream), shared, address)).await;
+    let Ok(Some(Greeted { socket, address, first })) = greeted else { return };
+    let is_tcp = first == TCP_PREFACE[0];
+    // A proxy of HTTP speaks for many clients: each of its requests says for whom.
+    if place.is_none() && (is_tcp || !shared.is_proxy(address)) {
+        place = shared.enter(address);
+        if place.is_none() {
+            return;
+        }
     }
-    let upgraded = Box::pin(http::serve(shared.clone(), stream, address)).await;
-    if let Some(http::Upgraded { stream, incoming, encoding }) = upgraded {
+    // No method that is served here begins with the preface's first letter.
+    if is_tcp {
+        return Box::pin(session::run(Tcp::new(socket), shared, address)).await;
+    }
+    let upgraded = Box::pin(http::serve(shared.clone(), socket, address)).await;
+    if let Some(http::Upgraded { stream, incoming, encoding, address, place: of_request }) = upgraded {
+        let _place = (place, of_request);
         Box::pin(session::run(WebSocket::new(stream, incoming, encoding), shared, address)).await;
     }
 }
 
-async fn first_byte(stream: &TcpStream) -> Option<u8> {
-    let mut first = [0];
-    match stream.peek(&mut first).await {
-        Ok(1) => Some(first[0]),
-        _ => None,
+/// A connection whose client is about to speak.
+struct Greeted {
+    socket: Socket,
+    address: IpAddr,
+    first: u8,
+}
+
+/// What comes before the protocol: who it is, if a proxy says so, and the handshake of TLS, if that is spoken here.
+async fn greet(shared: &Shared, stream: TcpStream, peer: IpAddr) -> Option<Greeted> {
+    let mut stream = Ahead::new(stream);
+    let mut address = peer;
+    if shared.is_proxy(peer) {
+        match origin::introduction(&mut stream).await {
+            Ok(Introduced::As(client)) => address = client,
+            Ok(Introduced::Not | Introduced::Itself) => {}
+            Err(error) => {
+                tracing::warn!(%peer, %error, "a proxy's connection is closed");
+                return None;
+            }
+        }
     }
+    let mut socket = match &shared.certificate {
+        None => Socket::Plain(stream),
+        Some(certificate) => match certificate.acceptor().accept(stream).await {
+            Ok(stream) => Socket::Tls(Box::new(Ahead::new(stream))),
+            Err(error) => {
+                shared.metrics.tls_failures.inc();
+                tracing::debug!(%address, %error, "the handshake of TLS failed");
+                return None;
+            }
+        },
+    };
+    let first = socket.first_byte().await.ok()??;
+    Some(Greeted { socket, address, first })
 }
 
 struct Counted(Arc<Shared>);
@@ -100,39 +146,5 @@ struct Counted(Arc<Shared>);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.metrics.connections.dec();
-    }
-}
-
-/// How many connections each address has.
-#[derive(Debug, Default)]
-struct Addresses(Mutex<HashMap<IpAddr, usize>>);
-
-/// One of an address's connections.
-struct Place {
-    address: IpAddr,
-    addresses: Arc<Addresses>,
-}
-
-impl Addresses {
-    fn enter(self: &Arc<Self>, address: IpAddr, max: usize) -> Option<Place> {
-        let mut counts = self.0.lock();
-        let count = counts.entry(address).or_insert(0);
-        if *count >= max {
-            return None;
-        }
-        *count += 1;
-        Some(Place { address, addresses: self.clone() })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.addresses.0.lock();
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
     }
 }

@@ -36,6 +36,7 @@ pub(crate) struct Admission {
     users: Buckets<(Class, UserId)>,
     conversations: Buckets<ConversationId>,
     addresses: Buckets<IpAddr>,
+    forwarded: Buckets<IpAddr>,
 }
 
 impl Admission {
@@ -45,6 +46,7 @@ impl Admission {
             users: Buckets::new(),
             conversations: Buckets::new(),
             addresses: Buckets::new(),
+            forwarded: Buckets::new(),
         }
     }
 
@@ -54,6 +56,17 @@ impl Admission {
 
     pub(crate) fn set_limits(&self, limits: Limits) {
         *self.limits.write() = limits;
+    }
+
+    /// Whether one more request may come from this address by way of a proxy, whose connections are not one client's: all
+    /// that an address asks for counts as one connection.
+    ///
+    /// # Errors
+    ///
+    /// The address is over its rate.
+    pub(crate) fn forwarded_request(&self, address: IpAddr) -> Result<()> {
+        let rate = self.limits().requests_per_connection;
+        self.forwarded.take(address, rate).map_err(|after| too_many("requests", after))
     }
 
     /// Whether one more request to register, log in or refresh may come from this address now.

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use subtle::ConstantTimeEq as _;
 
+use crate::{Network, TlsFiles};
+
 /// The settings of a gateway.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -29,6 +31,15 @@ pub struct Config {
     pub drain_reconnect_spread: Duration,
     /// The rates that may change while the gateway runs.
     pub limits: Limits,
+    /// The certificate to speak TLS with, WebSocket, HTTP and TCP alike; read again whenever the files change. Without,
+    /// everything is plain.
+    pub tls: Option<TlsFiles>,
+    /// The proxies that are believed when they say whom they speak for: by `X-Forwarded-For`, or a header of the PROXY
+    /// protocol before all else.
+    pub trusted_proxies: Vec<Network>,
+    /// A gateway that is told to stop answers `/readyz` with an error for so long before it stops accepting, so that who
+    /// sends it clients hears of it.
+    pub drain_notice: Duration,
     /// What those who run the server show to administer it over HTTP; without it nobody can.
     pub admin_key: Option<AdminKey>,
 }
@@ -46,7 +57,10 @@ impl Default for Config {
             http_connection_max: Duration::from_secs(60),
             departure_grace: Duration::from_secs(3),
             drain_reconnect_spread: Duration::from_secs(5),
+            drain_notice: Duration::ZERO,
             limits: Limits::default(),
+            tls: None,
+            trusted_proxies: Vec::new(),
             admin_key: None,
         }
     }

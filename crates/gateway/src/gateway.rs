@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
@@ -12,13 +12,20 @@ use queue::Queue;
 use tokio::{
     net::TcpListener,
     sync::watch,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, Limits, Metrics, accept, admission::Admission, closer::Closer, dispatch::Dispatch, http::Http, hub::Hub,
-    outbox,
+    Config, Limits, Metrics, TlsError, accept,
+    addresses::{Addresses, Place},
+    admission::Admission,
+    closer::Closer,
+    dispatch::Dispatch,
+    http::Http,
+    hub::Hub,
+    origin, outbox,
+    tls::Certificate,
 };
 
 /// A gateway could not start.
@@ -27,6 +34,9 @@ pub enum Error {
     /// The message queue did not take the gateway in.
     #[error(transparent)]
     Queue(#[from] queue::Error),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The listening socket failed, or the system gives no thread.
     #[error("the system refused: {0}")]
     System(#[from] io::Error),
@@ -39,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Metrics,
     pub(crate) http: Http,
+    /// Told to stop, and not ready for new clients any more.
+    pub(crate) leaving: CancellationToken,
     /// No new work: the gateway drains.
     pub(crate) draining: CancellationToken,
     /// No time left: whatever is open is dropped.
@@ -47,6 +59,25 @@ pub(crate) struct Shared {
     /// Bytes that wait for readers, on all connections.
     pub(crate) unwritten: Arc<AtomicUsize>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) addresses: Addresses,
+    /// What TLS is spoken with, if it is.
+    pub(crate) certificate: Option<Arc<Certificate>>,
+}
+
+impl Shared {
+    /// Whether this is a proxy that is believed.
+    pub(crate) fn is_proxy(&self, address: IpAddr) -> bool {
+        origin::is_proxy(&self.config.trusted_proxies, address)
+    }
+
+    /// A place for one more connection of this address; `None`, which is counted, if it has as many as it may.
+    pub(crate) fn enter(&self, address: IpAddr) -> Option<Place> {
+        let place = self.addresses.enter(address, self.config.connections_per_address_max);
+        if place.is_none() {
+            self.metrics.connections_refused.inc();
+        }
+        place
+    }
 }
 
 /// A gateway that accepts connections. Dropped without [`drain`](Self::drain), it stops at once.
@@ -55,7 +86,7 @@ pub struct Gateway {
     address: SocketAddr,
     /// The accept loop and the connections.
     connections: TaskTracker,
-    /// The hub's tasks, needed until the last connection has gone.
+    /// The hub's tasks, and the one that looks after the certificate, needed until the last connection has gone.
     hub_tasks: TaskTracker,
     stop_hub: CancellationToken,
 }
@@ -71,7 +102,8 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// The queue did not open the gateway's subscription, the listener has no address, or the system gives no thread.
+    /// The certificate cannot be used, the queue did not open the gateway's subscription, the listener has no address, or the
+    /// system gives no thread.
     #[expect(clippy::too_many_arguments, reason = "each is a part of another crate, given once, by the assembly")]
     pub async fn start(
         config: Config,
@@ -84,6 +116,7 @@ impl Gateway {
         ready: watch::Receiver<bool>,
     ) -> Result<Self, Error> {
         let address = listener.local_addr()?;
+        let certificate = config.tls.clone().map(Certificate::load).transpose()?.map(Arc::new);
         let subscription = queue.open(id).await?;
         let (connections, hub_tasks) = (TaskTracker::new(), TaskTracker::new());
         let stop_hub = CancellationToken::new();
@@ -96,6 +129,9 @@ impl Gateway {
         };
         let tasks = (&hub_tasks, &stop_hub);
         let hub = Hub::start(id, dispatch.clone(), metrics.clone(), limit, config.departure_grace, subscription, tasks);
+        if let Some(certificate) = &certificate {
+            hub_tasks.spawn(certificate.clone().follow(stop_hub.clone()));
+        }
         let shared = Arc::new(Shared {
             admission,
             config,
@@ -103,6 +139,9 @@ impl Gateway {
             hub,
             metrics,
             http: Http::new(exposition, ready),
+            addresses: Addresses::default(),
+            certificate,
+            leaving: CancellationToken::new(),
             draining: CancellationToken::new(),
             cut: CancellationToken::new(),
             closer: Closer::start()?,
@@ -127,10 +166,13 @@ impl Gateway {
         self.shared.admission.set_limits(limits);
     }
 
-    /// Stops accepting, tells clients to reconnect after a random delay, finishes the answers under way, flushes and
-    /// closes. Ends within `grace`; what is open then is cut.
+    /// Answers `/readyz` with an error at once, and stops accepting after [`Config::drain_notice`]; then tells clients to
+    /// reconnect after a random delay, finishes the answers under way, flushes and closes. Ends within `grace`, of which at
+    /// most half is notice; what is open then is cut.
     pub async fn drain(self, grace: Duration) {
         let end = Instant::now() + grace;
+        self.shared.leaving.cancel();
+        sleep(self.shared.config.drain_notice.min(grace / 2)).await;
         self.shared.draining.cancel();
         self.shared.hub.drain(self.shared.config.drain_reconnect_spread);
         self.connections.close();
@@ -154,6 +196,7 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        self.shared.leaving.cancel();
         self.shared.draining.cancel();
         self.shared.cut.cancel();
         self.shared.hub.cut();

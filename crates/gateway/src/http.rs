@@ -26,14 +26,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use protocol::limits::CLIENT_FRAME_BYTES_MAX;
 use tokio::{
-    net::TcpStream,
     sync::watch,
     time::{sleep, timeout},
 };
 use tower::Service as _;
 
 use self::upgrade::Promise;
-use crate::{frame::Encoding, gateway::Shared, rate::Bucket};
+use crate::{addresses::Place, frame::Encoding, gateway::Shared, origin, rate::Bucket, socket::Socket};
 
 /// What the operators' pages tell.
 pub(crate) struct Http {
@@ -49,35 +48,46 @@ impl Http {
 
 /// A connection that has left HTTP for WebSocket.
 pub(crate) struct Upgraded {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Socket,
     /// What came after the handshake already.
     pub(crate) incoming: BytesMut,
     pub(crate) encoding: Encoding,
+    /// Who asked for it.
+    pub(crate) address: IpAddr,
+    /// Its place among the connections of that address, unless the whole connection has one.
+    pub(crate) place: Option<Place>,
+}
+
+/// Who makes a request.
+#[derive(Clone)]
+struct Peer {
+    address: IpAddr,
+    connection: Arc<Connection>,
 }
 
 /// One HTTP connection, as its requests see it.
-#[derive(Clone)]
-struct Peer(Arc<PeerState>);
-
-struct PeerState {
-    address: IpAddr,
+struct Connection {
+    /// It is a trusted proxy's, and requests of several clients come by it.
+    is_shared: bool,
     bucket: Mutex<Bucket>,
     promise: Mutex<Option<Promise>>,
 }
 
 /// Serves a connection until it ends or becomes a WebSocket connection. A connection that drags on is closed: while
 /// idle or within the head of a request after `handshake_timeout`, in any case after `http_connection_max`.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, address: IpAddr) -> Option<Upgraded> {
+pub(crate) async fn serve(shared: Arc<Shared>, stream: Socket, address: IpAddr) -> Option<Upgraded> {
     let (draining, cut) = (shared.draining.clone(), shared.cut.clone());
     let lifetime = shared.config.http_connection_max;
     let patience = shared.config.handshake_timeout;
     // The body of a request has to come in this time as well.
     let answer_within = patience + shared.config.request_timeout;
-    let peer = Peer(Arc::new(PeerState { address, bucket: Mutex::default(), promise: Mutex::new(None) }));
-    let requests_peer = peer.clone();
+    let is_shared = shared.is_proxy(address);
+    let state = Arc::new(Connection { is_shared, bucket: Mutex::default(), promise: Mutex::new(None) });
+    let (requests_state, requests_shared) = (state.clone(), shared.clone());
     let router = router(shared);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(requests_peer.clone());
+        let address = origin::forwarded(&requests_shared.config.trusted_proxies, address, request.headers());
+        request.extensions_mut().insert(Peer { address, connection: requests_state.clone() });
         let answer = router.clone().call(request.map(Body::new));
         async move {
             let late = || StatusCode::REQUEST_TIMEOUT.into_response();
@@ -110,7 +120,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, address: IpAdd
     if let Err(error) = served {
         tracing::debug!(%address, %error, "an HTTP connection failed");
     }
-    let promise = peer.0.promise.lock().take()?;
+    let promise = state.promise.lock().take()?;
     upgrade::redeem(promise).await
 }
 
@@ -132,7 +142,7 @@ fn router(shared: Arc<Shared>) -> Router {
 }
 
 async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, &'static str) {
-    if shared.draining.is_cancelled() {
+    if shared.leaving.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if *shared.http.ready.borrow() {
         (StatusCode::OK, "ready\n")

@@ -6,11 +6,13 @@
 //! - a push leaves in the order the queue handed it over, encoded once for each encoding, however many receive it;
 //! - nobody waits for a slow client: what a connection may leave unread is bounded, and past the bound it is closed;
 //! - who is not (or no longer) a member of a group is not handed the group's entries, even where pushes were lost;
+//! - limits count against the client's own address, which is taken from trusted proxies and from nobody else;
 //! - a connection hears its topics before its `connect` or `sync` reads, so that nothing falls between the two.
 //!
 //! It does not retry, store, or decide who may do what: services do.
 
 mod accept;
+mod addresses;
 mod admission;
 mod closer;
 mod config;
@@ -22,13 +24,18 @@ mod gateway;
 mod http;
 mod hub;
 mod metrics;
+mod origin;
 mod outbox;
 mod rate;
 mod session;
+mod socket;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transport;
 
 pub use config::{AdminKey, Config, InvalidAdminKey, Limits, Rate};
 pub use gateway::{Error, Gateway};
 pub use metrics::Metrics;
+pub use origin::{InvalidNetwork, Network};
+pub use tls::{TlsError, TlsFiles};

@@ -13,6 +13,7 @@ use prometheus_client::{
 pub struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) connections_refused: Counter,
+    pub(crate) tls_failures: Counter,
     pub(crate) users: Gauge,
     pub(crate) frames_in: Counter,
     pub(crate) frames_out: Counter,
@@ -43,6 +44,7 @@ impl Metrics {
         Self {
             connections: gateway.gauge("connections", "Open connections"),
             connections_refused: gateway.counter("connections_refused", "Connections closed for their address's limit"),
+            tls_failures: gateway.counter("tls_failures", "Connections whose TLS handshake failed"),
             users: gateway.gauge("users", "Users with a connection here"),
             frames_in: gateway.counter("frames_in", "Frames received from clients"),
             frames_out: gateway.counter("frames_out", "Frames handed to clients' sockets"),

@@ -105,8 +105,13 @@ pub(super) fn call(shared: &Shared, peer: &Peer) -> Result<Call> {
         return Err(Error::new(ErrorCode::Draining, "this gateway stops"));
     }
     let rate = shared.admission.limits().requests_per_connection;
-    peer.0.bucket.lock().take(rate, Instant::now()).map_err(|after| too_many("requests", after))?;
-    Ok(Call { caller: None, origin: None, address: Some(peer.0.address), deadline: shared.dispatch.deadline() })
+    if peer.connection.is_shared {
+        shared.admission.forwarded_request(peer.address)?;
+    } else {
+        let taken = peer.connection.bucket.lock().take(rate, Instant::now());
+        taken.map_err(|after| too_many("requests", after))?;
+    }
+    Ok(Call { caller: None, origin: None, address: Some(peer.address), deadline: shared.dispatch.deadline() })
 }
 
 /// Who asks, and whether they may now.
@@ -114,7 +119,7 @@ async fn admit(shared: &Shared, peer: &Peer, headers: &HeaderMap, request: &Requ
     let mut call = call(shared, peer)?;
     let row = dispatch::row(request);
     if row.class == Class::Accounts {
-        shared.admission.account_request(peer.0.address)?;
+        shared.admission.account_request(peer.address)?;
     }
     // What needs a socket is refused as such, whoever asks.
     if row.access == Access::Anybody || row.needs_socket {

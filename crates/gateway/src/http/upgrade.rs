@@ -1,9 +1,12 @@
 //! The handshake of WebSocket (RFC 6455, section 4).
 
+use std::{net::IpAddr, sync::Arc};
+
 use ::http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
 use axum::{
     Extension,
     body::Body,
+    extract::State,
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -12,10 +15,9 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use protocol::{WEBSOCKET_JSON, WEBSOCKET_PROTOBUF};
 use sha1::{Digest as _, Sha1};
-use tokio::net::TcpStream;
 
 use super::{Peer, Upgraded};
-use crate::frame::Encoding;
+use crate::{addresses::Place, frame::Encoding, gateway::Shared, socket::Socket};
 
 /// What the standard has servers add to the client's key.
 const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -24,11 +26,17 @@ const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub(super) struct Promise {
     upgrade: OnUpgrade,
     encoding: Encoding,
+    address: IpAddr,
+    place: Option<Place>,
 }
 
 /// Agrees to speak WebSocket: with the first of the offered sub-protocols that is known here, with JSON if none is
 /// offered; not at all if only others are.
-pub(super) async fn upgrade(Extension(peer): Extension<Peer>, mut request: Request<Body>) -> Response {
+pub(super) async fn upgrade(
+    State(shared): State<Arc<Shared>>,
+    Extension(peer): Extension<Peer>,
+    mut request: Request<Body>,
+) -> Response {
     let headers = request.headers();
     if request.version() != Version::HTTP_11
         || !lists(headers, &header::CONNECTION, "upgrade")
@@ -49,7 +57,15 @@ pub(super) async fn upgrade(Extension(peer): Extension<Peer>, mut request: Reque
         let message = format!("the sub-protocols spoken here are {WEBSOCKET_PROTOBUF} and {WEBSOCKET_JSON}\n");
         return (StatusCode::BAD_REQUEST, message).into_response();
     };
-    *peer.0.promise.lock() = Some(Promise { upgrade: hyper::upgrade::on(&mut request), encoding });
+    let mut place = None;
+    if peer.connection.is_shared {
+        place = shared.enter(peer.address);
+        if place.is_none() {
+            return (StatusCode::TOO_MANY_REQUESTS, "too many connections from your address\n").into_response();
+        }
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    *peer.connection.promise.lock() = Some(Promise { upgrade, encoding, address: peer.address, place });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
@@ -73,9 +89,10 @@ pub(super) async fn redeem(promise: Promise) -> Option<Upgraded> {
             return None;
         }
     };
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
     let incoming = BytesMut::from(parts.read_buf);
-    Some(Upgraded { stream: parts.io.into_inner(), incoming, encoding: promise.encoding })
+    let Promise { encoding, address, place, .. } = promise;
+    Some(Upgraded { stream: parts.io.into_inner(), incoming, encoding, address, place })
 }
 
 fn choose(headers: &HeaderMap) -> Option<(Encoding, Option<&'static str>)> {

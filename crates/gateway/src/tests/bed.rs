@@ -17,7 +17,7 @@ use protocol::{
 };
 use queue::{LocalQueue, Publication, Queue as _, Topic};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::watch,
     time::timeout,
@@ -68,6 +68,14 @@ impl Bed {
     }
 
     pub(super) async fn on(queue: LocalQueue, config: Config) -> Self {
+        Self::start(queue, config).await.unwrap()
+    }
+
+    pub(super) async fn try_with(config: Config) -> Result<Self, crate::Error> {
+        Self::start(LocalQueue::new(), config).await
+    }
+
+    async fn start(queue: LocalQueue, config: Config) -> Result<Self, crate::Error> {
         let fake = Fake::new();
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
@@ -86,7 +94,7 @@ impl Bed {
             exposition,
             is_ready,
         );
-        Self { gateway: gateway.await.unwrap(), fake, queue, ready, registry }
+        Ok(Self { gateway: gateway.await?, fake, queue, ready, registry })
     }
 
     /// A figure, by its name and labels in the exposition.
@@ -97,9 +105,7 @@ impl Bed {
     }
 
     pub(super) async fn tcp(&self) -> Tcp {
-        let mut stream = TcpStream::connect(self.gateway.local_addr()).await.unwrap();
-        stream.write_all(TCP_PREFACE).await.unwrap();
-        Tcp { stream, incoming: BytesMut::new(), requests: 0 }
+        Tcp::on(TcpStream::connect(self.gateway.local_addr()).await.unwrap()).await
     }
 
     /// A connection bound to the user's session `<user>0`.
@@ -222,13 +228,19 @@ pub(super) fn pushed_text(frame: &ServerFrame) -> String {
 }
 
 /// A native client.
-pub(super) struct Tcp {
-    pub(super) stream: TcpStream,
+pub(super) struct Tcp<S = TcpStream> {
+    pub(super) stream: S,
     incoming: BytesMut,
     requests: u32,
 }
 
-impl Tcp {
+impl<S: AsyncRead + AsyncWrite + Unpin> Tcp<S> {
+    /// Begins to speak the protocol on a connection.
+    pub(super) async fn on(mut stream: S) -> Self {
+        stream.write_all(TCP_PREFACE).await.unwrap();
+        Self { stream, incoming: BytesMut::new(), requests: 0 }
+    }
+
     pub(super) async fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
@@ -305,9 +317,9 @@ impl Tcp {
 }
 
 /// A client in a browser.
-pub(super) struct WebSocket(pub(super) WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(super) struct WebSocket<S = MaybeTlsStream<TcpStream>>(pub(super) WebSocketStream<S>);
 
-impl WebSocket {
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     pub(super) async fn send_text(&mut self, text: &str) {
         self.0.send(tungstenite::Message::text(text)).await.unwrap();
     }

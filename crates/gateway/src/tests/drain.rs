@@ -1,9 +1,13 @@
 use std::time::Duration;
 
 use protocol::wire::{GoodbyeReason, client_frame::Body as Request, server_frame::Body};
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::Instant,
+};
 
-use super::bed::{Bed, eventually, send, soon, unlimited};
+use super::bed::{Bed, Tcp, eventually, send, soon, unlimited};
 use crate::Config;
 
 const GRACE: Duration = Duration::from_secs(10);
@@ -43,6 +47,33 @@ async fn a_gateway_that_drains_answers_what_is_under_way_and_tells_everybody_whe
     let routes = bed.fake.state.lock().routes.clone();
     let gone = routes.iter().filter(|route| route.starts_with('-')).count();
     assert_eq!((routes.len(), gone), (42, 21));
+}
+
+/// The promise: who looks whether the gateway is ready learns that it is not before a client that was sent to it fails.
+#[tokio::test]
+async fn a_gateway_that_is_told_to_stop_is_not_ready_at_once_and_still_serves_for_the_notice() {
+    let bed = Bed::with(Config { drain_notice: Duration::from_secs(2), ..unlimited() }).await;
+    let address = bed.gateway.local_addr();
+    let ready = async || {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        answer.split(' ').nth(1).map(str::to_owned)
+    };
+    assert_eq!(ready().await.as_deref(), Some("200"));
+    let mut old = bed.connected(7).await;
+    let began = Instant::now();
+    let draining = tokio::spawn(bed.gateway.drain(GRACE));
+    soon("not ready", async { while ready().await.as_deref() != Some("503") {} }).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let mut new = Tcp::on(TcpStream::connect(address).await.unwrap()).await;
+    new.connect(8).await;
+    for client in [&mut old, &mut new] {
+        client.expect_goodbye(GoodbyeReason::GoodbyeDraining).await;
+    }
+    soon("drained", draining).await.unwrap();
+    assert_eq!(ready().await, None, "still accepts");
 }
 
 #[tokio::test]
