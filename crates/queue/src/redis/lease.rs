@@ -1,6 +1,6 @@
 //! A gateway's lease: taken when it opens, renewed as long as it is open, given back in the end.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use ::redis::Value;
 use protocol::{GatewayId, UserId};
@@ -34,6 +34,8 @@ pub(super) struct Lease {
     gateway: GatewayId,
     opening: u64,
     term: u64,
+    /// What [`Nodes::lines_opened`] said last.
+    lines_opened: u64,
     metrics: Metrics,
 }
 
@@ -51,7 +53,7 @@ impl Lease {
         let opening = ask_number(&nodes, Addressed { slot: Slot::of(gateway), command }).await?;
         ear.set_opening(opening);
         ear.held.set_term(opening);
-        Ok(Self { nodes, names, ear, gateway, opening, term: opening, metrics })
+        Ok(Self { nodes, names, ear, gateway, opening, term: opening, lines_opened: 0, metrics })
     }
 
     pub(super) fn opening(&self) -> u64 {
@@ -69,6 +71,11 @@ impl Lease {
                 _ = renew.tick() => {
                     if let Err(failure) = self.renew().await {
                         tracing::warn!(gateway = %self.gateway, %failure, "the lease could not be renewed");
+                    }
+                    // Users' routes are elsewhere in a cluster, and may be lost where the lease is not.
+                    let opened = self.nodes.lines_opened(RENEW_INTERVAL).await;
+                    if mem::replace(&mut self.lines_opened, opened) != opened {
+                        self.ear.held.write_all();
                     }
                     self.ear.held.sweep();
                 }

@@ -5,7 +5,7 @@
 //! right one.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc,
@@ -153,6 +153,7 @@ pub(super) struct Nodes {
     /// Which of those that may be asked answered last.
     answered: AtomicUsize,
     lines: Mutex<HashMap<Address, Arc<Line>>>,
+    lines_opened: AtomicU64,
     /// Servers to which the connection for commands broke, until somebody takes them.
     broken: Mutex<Vec<Address>>,
     pub(super) breaks: Notify,
@@ -171,6 +172,7 @@ impl Nodes {
             asking: tokio::sync::Mutex::default(),
             answered: AtomicUsize::new(0),
             lines: Mutex::default(),
+            lines_opened: AtomicU64::new(0),
             broken: Mutex::default(),
             breaks: Notify::new(),
             metrics,
@@ -389,11 +391,26 @@ impl Nodes {
         };
         let outcome = self.connect(address, hear).await;
         state.failed = outcome.as_ref().err().map(|failure| (Instant::now(), failure.clone()));
-        if outcome.is_err() {
-            self.doubt();
+        match &outcome {
+            Ok(_) => drop(self.lines_opened.fetch_add(1, Ordering::Relaxed)),
+            Err(_) => self.doubt(),
         }
         state.connection = outcome.as_ref().ok().cloned();
         outcome
+    }
+
+    /// How often a connection for commands was opened, after one to each server was if that could be done within this time.
+    /// When the number is another than before, a server may have been started anew, without what it held.
+    pub(super) async fn lines_opened(self: &Arc<Self>, within: Duration) -> u64 {
+        let opening = async {
+            let topology = self.topology().await?;
+            let keepers: HashSet<&Address> = topology.keepers().collect();
+            join_all(keepers.into_iter().map(|keeper| self.line(keeper))).await;
+            Ok::<(), Failure>(())
+        };
+        // One that cannot be reached is tried again with the next call.
+        let _ = timeout(within, opening).await;
+        self.lines_opened.load(Ordering::Relaxed)
     }
 
     fn note_break(&self, address: Address) {
