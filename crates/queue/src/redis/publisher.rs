@@ -101,20 +101,26 @@ struct Numbered {
 /// A call of `publish`, answered when nothing of it waits any more.
 struct Call {
     left: AtomicUsize,
-    state: Mutex<(Option<NotPublished>, Option<oneshot::Sender<Result<(), NotPublished>>>)>,
+    answer: Mutex<Answer>,
+}
+
+struct Answer {
+    /// What went wrong first.
+    failure: Option<NotPublished>,
+    sender: Option<oneshot::Sender<Result<(), NotPublished>>>,
 }
 
 impl Call {
     fn settle(&self, count: usize, failure: Option<&NotPublished>) {
         if let Some(failure) = failure {
-            self.state.lock().0.get_or_insert_with(|| failure.clone());
+            self.answer.lock().failure.get_or_insert_with(|| failure.clone());
         }
         if self.left.fetch_sub(count, Ordering::AcqRel) == count {
-            let mut state = self.state.lock();
-            let outcome = state.0.take().map_or(Ok(()), Err);
-            if let Some(answer) = state.1.take() {
+            let mut answer = self.answer.lock();
+            let outcome = answer.failure.take().map_or(Ok(()), Err);
+            if let Some(sender) = answer.sender.take() {
                 // Whoever called may have gone.
-                let _ = answer.send(outcome);
+                let _ = sender.send(outcome);
             }
         }
     }
@@ -237,7 +243,8 @@ impl Publisher {
         self.waiting.fetch_add(count, Ordering::Relaxed);
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.metrics.waiting.inc_by(i64::try_from(count).unwrap_or(i64::MAX));
-        let call = Arc::new(Call { left: AtomicUsize::new(count), state: Mutex::new((None, Some(answer))) });
+        let answer = Mutex::new(Answer { failure: None, sender: Some(answer) });
+        let call = Arc::new(Call { left: AtomicUsize::new(count), answer });
         gathered.extend(publications.into_iter().map(|publication| Numbered {
             number: numbering.next(publication.topic, now),
             publication,
