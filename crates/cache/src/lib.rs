@@ -16,14 +16,15 @@
 pub mod contract;
 mod local;
 mod lookup;
+pub mod redis;
 
-use std::time::Duration;
+use std::{sync::Weak, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use local::LocalCache;
-pub use lookup::{Counts, Lookup, LookupConfig};
+pub use lookup::{Counts, Lookup, LookupConfig, Near};
 
 /// What a cache's method returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -59,4 +60,20 @@ pub trait Cache: Send + Sync + 'static {
 
     /// Forgets keys and revokes the leases on them. To be called after the commit that changed them.
     async fn invalidate(&self, keys: &[String]) -> Result<()>;
+
+    /// Tells a watcher from now on what is invalidated, by whatever process, until the watcher is dropped. Returns whether it
+    /// does: a cache that is in the process itself needs no copies beside it.
+    fn watch(&self, _watcher: Weak<dyn Watcher>) -> bool {
+        false
+    }
+}
+
+/// Who keeps copies of what a cache holds. Is told soon after something was invalidated, some milliseconds as a rule.
+pub trait Watcher: Send + Sync + 'static {
+    /// These keys were invalidated. Must not wait.
+    fn invalidated(&self, keys: &[&str]);
+
+    /// Whether all that is invalidated from now on is told; if not, no copy can be trusted. It is not until this was called.
+    /// What was kept before is not to be trusted in any case. Must not wait.
+    fn hears(&self, hears: bool);
 }

@@ -7,16 +7,19 @@
 
 mod back_end;
 mod flights;
+mod near;
 
 use std::{collections::HashMap, fmt::Display, hash::Hash, sync::Arc, time::Duration};
 
 use prost::Message;
 
+pub use self::near::Near;
 use self::{
     back_end::{BackEnd, Filled},
     flights::{Flight, Flights, Joined, Leader},
+    near::{NearLevel, Ticket},
 };
-use crate::{Cache, Found, Lease};
+use crate::{Cache, Found, Lease, Watcher};
 
 /// The settings of a [`Lookup`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct LookupConfig {
     pub probe_interval: Duration,
     /// Loads at once while the back end is passed by; further ones wait.
     pub direct_loads_max: usize,
+    /// What is kept in the process as well, if anything: for look-ups of every message.
+    pub near: Option<Near>,
 }
 
 impl LookupConfig {
@@ -54,6 +59,7 @@ impl LookupConfig {
             timeout: Self::TIMEOUT_DEFAULT,
             probe_interval: Self::PROBE_INTERVAL_DEFAULT,
             direct_loads_max: Self::DIRECT_LOADS_MAX_DEFAULT,
+            near: None,
         }
     }
 }
@@ -61,6 +67,8 @@ impl LookupConfig {
 /// What a [`Lookup`] has counted since it was made, in keys; `errors` in calls to the back end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// It was kept in the process: the back end was not asked.
+    pub near_hits: u64,
     /// The back end knew the key: its value, or that there is none.
     pub hits: u64,
     /// The back end did not know it.
@@ -80,6 +88,9 @@ pub struct Counts {
 /// - A back end that fails or is slow costs one `timeout`; then it is passed by for `probe_interval`, and the database
 ///   asked directly, by so many at once as `direct_loads_max` says. What was invalidated meanwhile is invalidated
 ///   there before it is used again.
+/// - What is kept in the process ([`LookupConfig::near`]) is dropped when it is invalidated, by whatever process: in this
+///   one before [`Self::invalidate`] returns, in others as soon as they are told. While a process cannot be told it keeps
+///   nothing.
 /// - Failures of the database are returned, never cached.
 ///
 /// ```
@@ -100,6 +111,8 @@ pub struct Lookup<V, E = protocol::Error> {
     ttl: Duration,
     absent_ttl: Duration,
     back_end: BackEnd,
+    /// `None` also if the back end is in the process itself.
+    near: Option<Arc<NearLevel<V>>>,
     flights: Flights<V, E>,
 }
 
@@ -110,12 +123,17 @@ where
 {
     /// A look-up over a back end. Several may share one back end if their prefixes differ.
     pub fn new(cache: Arc<dyn Cache>, config: LookupConfig) -> Self {
-        let LookupConfig { prefix, ttl, absent_ttl, timeout, probe_interval, direct_loads_max } = config;
+        let LookupConfig { prefix, ttl, absent_ttl, timeout, probe_interval, direct_loads_max, near } = config;
+        let near = near.map(|near| Arc::new(NearLevel::new(prefix, near))).filter(|near| {
+            let watcher: Arc<dyn Watcher> = Arc::clone(near) as _;
+            cache.watch(Arc::downgrade(&watcher))
+        });
         Self {
             prefix,
             ttl,
             absent_ttl,
             back_end: BackEnd::new(cache, ttl.max(absent_ttl).mul_f64(1.1), timeout, probe_interval, direct_loads_max),
+            near,
             flights: Flights::default(),
         }
     }
@@ -152,7 +170,12 @@ where
     {
         let mut values = HashMap::with_capacity(ids.len());
         let mut wanted: Vec<I> = Vec::with_capacity(ids.len());
-        wanted.extend(ids);
+        for &id in ids {
+            match self.near.as_ref().and_then(|near| near.get(&self.key(&id))) {
+                Some(value) => drop(values.insert(id, value)),
+                None => wanted.push(id),
+            }
+        }
         // Each round ends with the flights that it leads landed, and those that it joined landed or abandoned.
         while !wanted.is_empty() {
             let (led, joined) = self.board(&wanted);
@@ -173,14 +196,34 @@ where
     /// this look-up uses it again; until then other processes may see the old values, for their lifetime.
     pub async fn invalidate<I: Display>(&self, ids: &[I]) {
         let keys: Vec<_> = ids.iter().map(|id| self.key(id)).collect();
+        self.forget_near(&keys);
         self.back_end.invalidate(&keys).await;
-        // Last, so that flights which the back end still gave the old value take nobody on board after the return.
+        // Last, so that flights which the back end still gave the old value take nobody on board after the return, and
+        // leave nothing near.
         self.flights.detach(&keys);
+        self.forget_near(&keys);
     }
 
     /// What was counted so far.
     pub fn counts(&self) -> Counts {
-        self.back_end.counts()
+        Counts { near_hits: self.near.as_ref().map_or(0, |near| near.hits()), ..self.back_end.counts() }
+    }
+
+    fn forget_near(&self, keys: &[String]) {
+        if let Some(near) = &self.near {
+            keys.iter().for_each(|key| near.forget(key));
+        }
+    }
+
+    fn ticket(&self, key: &str) -> Option<Ticket> {
+        self.near.as_ref().map(|near| near.ticket(key))
+    }
+
+    fn keep_near(&self, key: &str, ticket: Option<Ticket>, value: Option<&V>) {
+        if let (Some(near), Some(ticket)) = (&self.near, ticket) {
+            let ttl = if value.is_some() { self.ttl } else { self.absent_ttl };
+            near.keep(key, ticket, value.cloned(), ttl);
+        }
     }
 
     fn key(&self, id: &impl Display) -> String {
@@ -234,28 +277,31 @@ where
         values: &mut HashMap<I, Option<V>>,
     ) -> (Vec<Missing<'a, I, V, E>>, bool) {
         let keys: Vec<_> = led.iter().map(|(_, leader)| leader.key().to_owned()).collect();
+        let tickets: Vec<_> = keys.iter().map(|key| self.ticket(key)).collect();
         let Some(found) = self.back_end.get(&keys).await else {
-            return (led.into_iter().map(|(id, leader)| Missing { id, leader, lease: None }).collect(), true);
+            let missing = |(id, leader)| Missing { id, leader, lease: None, ticket: None };
+            return (led.into_iter().map(missing).collect(), true);
         };
         let mut missing = Vec::new();
-        for ((id, leader), found) in led.into_iter().zip(found) {
+        for (((id, leader), found), ticket) in led.into_iter().zip(found).zip(tickets) {
             let known = match found {
                 Found::Value(bytes) => V::decode(bytes).map(Some),
                 Found::Absent => Ok(None),
                 Found::Miss(lease) => {
-                    missing.push(Missing { id, leader, lease: Some(lease) });
+                    missing.push(Missing { id, leader, lease: Some(lease), ticket });
                     continue;
                 }
             };
             match known {
                 Ok(value) => {
+                    self.keep_near(leader.key(), ticket, value.as_ref());
                     values.insert(id, value.clone());
                     leader.land(Ok(value));
                 }
                 Err(cause) => {
                     tracing::warn!(key = leader.key(), %cause, "a cached value cannot be decoded, loading it anew");
                     self.back_end.invalidate(&[leader.key().to_owned()]).await;
-                    missing.push(Missing { id, leader, lease: None });
+                    missing.push(Missing { id, leader, lease: None, ticket });
                 }
             }
         }
@@ -277,8 +323,9 @@ where
             }
         };
         let mut filled = Vec::with_capacity(missing.len());
-        for Missing { id, leader, lease } in &mut missing {
+        for Missing { id, leader, lease, ticket } in &mut missing {
             let value = loaded.remove(id);
+            self.keep_near(leader.key(), *ticket, value.as_ref());
             if let Some(lease) = *lease {
                 let ttl = spread(if value.is_some() { self.ttl } else { self.absent_ttl });
                 let value = value.as_ref().map(|value| value.encode_to_vec().into());
@@ -296,11 +343,12 @@ where
 /// The flights that a call leads, and those that it joined.
 type Boarded<'a, I, V, E> = (Vec<(I, Leader<'a, V, E>)>, Vec<(I, Flight<V, E>)>);
 
-/// A flight that needs a load; without a lease what is loaded is not stored.
+/// A flight that needs a load; without a lease what is loaded is not stored, and without a ticket not kept near.
 struct Missing<'a, I, V, E> {
     id: I,
     leader: Leader<'a, V, E>,
     lease: Option<Lease>,
+    ticket: Option<Ticket>,
 }
 
 /// A lifetime up to a tenth longer or shorter, so that what was stored together does not end together.

@@ -19,6 +19,8 @@ pub mod contract;
 #[cfg(feature = "contract")]
 mod faulty;
 mod local;
+mod mailbox;
+pub mod redis;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,7 +28,7 @@ use protocol::{GatewayId, GroupId, UserId};
 
 #[cfg(feature = "contract")]
 pub use faulty::{Faults, FaultyQueue};
-pub use local::{Bounds, LocalQueue};
+pub use local::LocalQueue;
 
 /// What a queue's method returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -35,6 +37,31 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[error("the message queue is unavailable: {0}")]
 pub struct Error(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// A gateway has opened again; this subscription of it hears nothing any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the gateway has opened again, this subscription is no longer its own")]
+struct Replaced;
+
+/// How much a gateway that does not read may leave waiting. What exceeds either is lost to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Publications.
+    pub publications_max: usize,
+    /// Bytes of their payloads.
+    pub bytes_max: usize,
+}
+
+impl Bounds {
+    /// Some seconds of a busy gateway's traffic.
+    pub const DEFAULT: Self = Self { publications_max: 65_536, bytes_max: 64 * 1024 * 1024 };
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
 
 /// Where a publication goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,7 +3,6 @@
 //! Publishing takes two short locks a publication (the topic's shard, shared; the mailbox) and wakes a gateway at most
 //! once for all publications of a call, and only if it waits. No task of its own, no timer.
 
-mod mailbox;
 mod routes;
 mod topics;
 
@@ -19,28 +18,11 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use protocol::{GatewayId, UserId};
 
-use self::{mailbox::Mailbox, routes::Routes, topics::Topics};
-use crate::{Delivered, Error, Presence, Publication, Queue, Result, Subscription, Topic};
-
-/// How much a gateway that does not read may leave waiting. What exceeds either is lost to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Publications.
-    pub publications_max: usize,
-    /// Bytes of their payloads.
-    pub bytes_max: usize,
-}
-
-impl Bounds {
-    /// Some seconds of a busy gateway's traffic.
-    pub const DEFAULT: Self = Self { publications_max: 65_536, bytes_max: 64 * 1024 * 1024 };
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
+use self::{routes::Routes, topics::Topics};
+use crate::{
+    Bounds, Delivered, Error, Presence, Publication, Queue, Replaced, Result, Subscription, Topic,
+    mailbox::{Figures, Mailbox},
+};
 
 /// A queue within one process. Cheap to clone; clones are the same queue.
 ///
@@ -64,13 +46,6 @@ struct State {
     figures: Arc<Figures>,
 }
 
-/// Counted for all mailboxes together.
-#[derive(Debug, Default)]
-struct Figures {
-    delivered: AtomicU64,
-    lost: AtomicU64,
-}
-
 /// An open gateway.
 #[derive(Debug)]
 struct Ear {
@@ -78,11 +53,6 @@ struct Ear {
     /// What it is subscribed to; `None` once the gateway is closed or has opened again.
     topics: Mutex<Option<HashSet<Topic>>>,
 }
-
-/// A gateway has opened again; this subscription of it hears nothing any more.
-#[derive(Debug, thiserror::Error)]
-#[error("the gateway has opened again, this subscription is no longer its own")]
-struct Replaced;
 
 impl LocalQueue {
     /// A queue with the default bounds.

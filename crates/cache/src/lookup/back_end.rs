@@ -141,6 +141,7 @@ impl BackEnd {
 
     pub(super) fn counts(&self) -> Counts {
         Counts {
+            near_hits: 0,
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
             loads: self.loads.load(Ordering::Relaxed),

@@ -8,8 +8,7 @@ use std::{
 
 use parking_lot::RwLock;
 
-use super::mailbox::Mailbox;
-use crate::Topic;
+use crate::{Topic, mailbox::Mailbox};
 
 /// A power of two, well above the number of cores: publishers to different topics rarely meet.
 const SHARDS: usize = 64;

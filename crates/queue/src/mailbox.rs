@@ -4,17 +4,26 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Bounds, Figures};
-use crate::{Delivered, Publication};
+use crate::{Bounds, Delivered, Publication};
+
+/// Counted for all mailboxes of a queue together.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) delivered: AtomicU64,
+    pub(crate) lost: AtomicU64,
+}
 
 #[derive(Debug)]
-pub(super) struct Mailbox {
+pub(crate) struct Mailbox {
     bounds: Bounds,
     waiting: Mutex<Waiting>,
     arrived: Notify,
@@ -35,12 +44,12 @@ struct Waiting {
 }
 
 impl Mailbox {
-    pub(super) fn new(bounds: Bounds, figures: Arc<Figures>) -> Self {
+    pub(crate) fn new(bounds: Bounds, figures: Arc<Figures>) -> Self {
         Self { bounds, waiting: Mutex::default(), arrived: Notify::new(), figures }
     }
 
     /// Adds a publication, or counts it as lost. Returns whether [`Self::wake`] must be called.
-    pub(super) fn push(&self, publication: Publication) -> bool {
+    pub(crate) fn push(&self, publication: Publication) -> bool {
         let mut waiting = self.waiting.lock();
         if waiting.shut {
             return false;
@@ -58,12 +67,23 @@ impl Mailbox {
         mem::take(&mut waiting.asleep)
     }
 
-    pub(super) fn wake(&self) {
+    /// Counts publications that were lost on the way here. Returns whether [`Self::wake`] must be called.
+    pub(crate) fn lose(&self, count: u64) -> bool {
+        let mut waiting = self.waiting.lock();
+        if waiting.shut || count == 0 {
+            return false;
+        }
+        waiting.lost += count;
+        self.figures.lost.fetch_add(count, Ordering::Relaxed);
+        mem::take(&mut waiting.asleep)
+    }
+
+    pub(crate) fn wake(&self) {
         self.arrived.notify_one();
     }
 
     /// Waits for at least one, and takes at most `max`. Cancel safe: takes nothing before it returns.
-    pub(super) async fn receive(&self, max: usize) -> Vec<Delivered> {
+    pub(crate) async fn receive(&self, max: usize) -> Vec<Delivered> {
         loop {
             if let Some(taken) = self.take(max.max(1)) {
                 return taken;
@@ -94,11 +114,11 @@ impl Mailbox {
     }
 
     /// Forgets what waits and takes nothing more.
-    pub(super) fn shut(&self) {
+    pub(crate) fn shut(&self) {
         *self.waiting.lock() = Waiting { shut: true, ..Waiting::default() };
     }
 
-    pub(super) fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.waiting.lock().publications
     }
 }

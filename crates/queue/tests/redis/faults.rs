@@ -1,0 +1,271 @@
+//! Redis is killed, stands still, cuts connections, and loses what it holds.
+
+use std::{sync::mpsc, thread, time::Duration};
+
+use bytes::Bytes;
+use protocol::{GatewayId, UserId};
+use queue::{
+    Delivered, Presence, Publication, Queue, Topic,
+    redis::{Config, RedisQueue},
+};
+use servers::Redis;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    bed::{self, EVENTUALLY},
+    load::{Account, Gateway, Load, ONE, group, publication},
+};
+
+const GROUPS: u64 = 50;
+const ALICE: UserId = UserId::new(1_000);
+
+fn url(server: &Redis) -> String {
+    format!("redis://{}/1", server.address())
+}
+
+fn config(server: &Redis) -> Config {
+    Config { bounds: queue::Bounds::DEFAULT, ..bed::config(&url(server)) }
+}
+
+/// Asks the server something, over a connection of its own.
+pub(crate) async fn ask<T: redis::FromRedisValue>(server: &Redis, command: &[&str]) -> T {
+    let client = redis::Client::open(format!("redis://{}/", server.address())).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    redis::cmd(command[0]).arg(&command[1..]).query_async(&mut connection).await.unwrap()
+}
+
+pub(crate) async fn routes_become(queue: &RedisQueue, user: UserId, wanted: &[GatewayId]) {
+    let end = Instant::now() + EVENTUALLY;
+    loop {
+        let routes = queue.routes(&[user]).await;
+        if routes.as_ref().is_ok_and(|routes| routes[0] == wanted) {
+            return;
+        }
+        assert!(Instant::now() < end, "routes are {routes:?}, wanted {wanted:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Publishes to a topic until the gateway hears it.
+async fn is_heard(queue: &RedisQueue, gateway: &dyn queue::Subscription, topic: Topic) {
+    let payload = Bytes::from_static(b"heard again");
+    let hear = async {
+        loop {
+            let _ = queue.publish(vec![Publication { topic, payload: payload.clone() }]).await;
+            let Ok(delivered) = timeout(Duration::from_millis(100), gateway.receive(100)).await else { continue };
+            if delivered
+                .iter()
+                .any(|delivered| matches!(delivered, Delivered::Publication(it) if it.payload == payload))
+            {
+                return;
+            }
+        }
+    };
+    timeout(EVENTUALLY, hear).await.expect("it is not heard any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_lost_when_connections_are_killed_is_told_exactly() {
+    let server = bed::own_server(&[]).await;
+    let [gateway, service] = bed::two(&config(&server));
+    let hearing = Gateway::open(&gateway, GROUPS).await;
+    let load = Load::start(service, GROUPS);
+    for kind in ["pubsub", "normal", "pubsub", "pubsub", "normal"] {
+        load.goes_on(2_000).await;
+        let killed: u64 = ask(&server, &["CLIENT", "KILL", "TYPE", kind]).await;
+        assert!(killed > 0);
+    }
+    load.goes_on(2_000).await;
+    let account = hearing.settle(load.stop().await).await;
+    assert!(account.lost > 0 && account.heard > 5_000, "{account:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_redis_was_killed_and_came_back_empty_everything_heals() {
+    let mut server = bed::own_server(&[]).await;
+    let [gateway, service] = bed::two(&config(&server));
+    let hearing = Gateway::open(&gateway, GROUPS).await;
+    assert_eq!(service.bind(ALICE, ONE, false).await.unwrap(), Some(Presence::There));
+    let load = Load::start(service.clone(), GROUPS);
+    for _ in 0..2 {
+        load.goes_on(2_000).await;
+        server.process.kill();
+        let failed = load.failed();
+        while load.failed() == failed {
+            sleep(Duration::from_millis(5)).await;
+        }
+        server.restart().await.unwrap();
+        let back = Instant::now();
+        load.goes_on(500).await;
+        routes_become(&service, ALICE, &[ONE]).await;
+        assert!(back.elapsed() < Duration::from_secs(10), "healed only after {:?}", back.elapsed());
+    }
+    assert!(gateway.metrics().routes_rewritten.get() >= 2);
+    assert_eq!(service.unbind(ALICE, ONE).await.unwrap(), Some(Presence::Gone));
+    let account = hearing.settle(load.stop().await).await;
+    assert!(account.lost > 0 && account.heard > 2_000, "{account:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_redis_stands_still_calls_fail_in_time_and_afterwards_all_is_accounted_for() {
+    let server = bed::own_server(&[]).await;
+    let config = Config { timeout: Duration::from_millis(600), ..config(&server) };
+    let [gateway, service] = bed::two(&config);
+    let hearing = Gateway::open(&gateway, GROUPS).await;
+    service.bind(ALICE, ONE, false).await.unwrap();
+    let load = Load::start(service.clone(), GROUPS);
+    load.goes_on(1_000).await;
+    server.process.pause();
+    let paused = Instant::now();
+    while paused.elapsed() < Duration::from_secs(3) {
+        let began = Instant::now();
+        assert!(service.routes(&[ALICE]).await.is_err());
+        assert!(hearing.subscription.subscribe(vec![group(GROUPS)]).await.is_err());
+        let took = began.elapsed();
+        assert!(took < config.timeout * 2 + Duration::from_millis(300), "two calls took {took:?}");
+    }
+    server.process.resume();
+    load.goes_on(1_000).await;
+    routes_become(&service, ALICE, &[ONE]).await;
+    let slowest = load.slowest();
+    assert!(slowest < config.timeout + Duration::from_millis(300), "publishing took {slowest:?}");
+    assert!(load.failed() > 0);
+    let account = hearing.settle(load.stop().await).await;
+    assert!(account.heard > 2_000, "{account:?}");
+}
+
+/// The gateway's process stands still until Redis has had enough of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_redis_drops_for_a_slow_subscriber_is_told_exactly() {
+    const PUBLICATIONS: u64 = 40_000;
+    let server = bed::own_server(&["--client-output-buffer-limit", "pubsub", "256kb", "128kb", "1"]).await;
+    let config = config(&server);
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    let gateway = thread::spawn({
+        let config = config.clone();
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let queue = RedisQueue::start(config).unwrap();
+                let subscription = queue.open(ONE).await.unwrap();
+                subscription.subscribe(vec![group(0)]).await.unwrap();
+                ready.send(()).unwrap();
+                // Nothing of this runtime runs meanwhile, so nothing is read.
+                let published: u64 = may_go_on.recv().unwrap();
+                let mut account = Account::default();
+                account.settle(&*subscription, published).await;
+                account
+            })
+        }
+    });
+    is_ready.await.unwrap();
+    let service = RedisQueue::start(config).unwrap();
+    for number in 0..PUBLICATIONS / 100 {
+        let began = Instant::now();
+        let publications = (0..100).map(|index| {
+            let Publication { topic, payload } = publication(0, number * 100 + index);
+            Publication { topic, payload: [&payload[..], &[7; 500]].concat().into() }
+        });
+        service.publish(publications.collect()).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(2), "publishing waits for a gateway");
+    }
+    let dropped: String = ask(&server, &["INFO", "stats"]).await;
+    assert!(!dropped.contains("client_output_buffer_limit_disconnections:0\r"), "{dropped}");
+    go_on.send(PUBLICATIONS).unwrap();
+    let account = tokio::task::spawn_blocking(|| gateway.join().unwrap()).await.unwrap();
+    assert!(account.lost > 0 && account.heard > 0, "{account:?}");
+}
+
+/// The publisher could not reach Redis, and publishes nothing afterwards.
+#[tokio::test]
+async fn what_could_not_be_published_is_told_without_another_publication() {
+    let mut server = bed::own_server(&[]).await;
+    let [gateway, service] = bed::two(&Config { timeout: Duration::from_millis(500), ..config(&server) });
+    let subscription = gateway.open(ONE).await.unwrap();
+    subscription.subscribe(vec![group(1)]).await.unwrap();
+    service.publish(vec![publication(1, 0)]).await.unwrap();
+    server.process.kill();
+    service.publish((1..8).map(|number| publication(1, number)).collect()).await.unwrap_err();
+    server.restart().await.unwrap();
+    let mut account = Account::default();
+    account.settle(&*subscription, 8).await;
+    assert_eq!((account.heard, account.lost), (1, 7));
+}
+
+#[tokio::test]
+async fn publications_to_two_topics_lose_nothing_when_a_publisher_starts_anew() {
+    let url = bed::shared_server().await;
+    let config = bed::config(&url);
+    let [gateway, _] = bed::two(&config);
+    let subscription = gateway.open(ONE).await.unwrap();
+    subscription.subscribe(vec![group(0), group(1)]).await.unwrap();
+    let mut account = Account::default();
+    for start in 0..3 {
+        let service = RedisQueue::start(config.clone()).unwrap();
+        for number in 0..10 {
+            let number = start * 10 + number;
+            service.publish(vec![publication(0, number), publication(1, number)]).await.unwrap();
+        }
+        service.close().await;
+        assert!(service.publish(vec![publication(0, 0)]).await.is_err(), "it is closed");
+    }
+    account.settle(&*subscription, 60).await;
+    assert_eq!(account.lost, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tens_of_thousands_of_topics_are_heard_again_after_their_connection_broke() {
+    const TOPICS: u64 = 20_000;
+    let server = bed::own_server(&[]).await;
+    let [gateway, service] = bed::two(&config(&server));
+    let subscription = gateway.open(ONE).await.unwrap();
+    for chunk in (0..TOPICS).collect::<Vec<_>>().chunks(5_000) {
+        subscription.subscribe(chunk.iter().copied().map(group).collect()).await.unwrap();
+    }
+    let killed: u64 = ask(&server, &["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    assert_eq!(killed, 1);
+    is_heard(&service, &*subscription, group(TOPICS - 1)).await;
+    let end = Instant::now() + EVENTUALLY;
+    loop {
+        let [_, channels]: [String; 2] =
+            ask::<Vec<String>>(&server, &["PUBSUB", "NUMSUB", "none"]).await.try_into().unwrap();
+        assert_eq!(channels, "0");
+        let stats: String = ask(&server, &["INFO", "stats"]).await;
+        if stats.contains(&format!("pubsub_channels:{}\r", TOPICS + 1)) {
+            break;
+        }
+        assert!(Instant::now() < end, "{stats}");
+        sleep(Duration::from_millis(20)).await;
+    }
+    is_heard(&service, &*subscription, group(0)).await;
+}
+
+/// The leases of gateways that died run out; what they left of a user's routes is removed when the user's are changed.
+#[tokio::test]
+async fn what_a_dead_gateway_left_behind_is_removed_and_ends_by_itself() {
+    const TWO: GatewayId = GatewayId::new(2);
+    let server = bed::own_server(&[]).await;
+    let [gateway, service] = bed::two(&config(&server));
+    let _one = gateway.open(ONE).await.unwrap();
+    service.bind(ALICE, ONE, false).await.unwrap();
+    let key: Vec<String> = ask_database(&server, &["KEYS", "*route*"]).await;
+    let left: u64 = ask_database(&server, &["PTTL", &key[0]]).await;
+    assert!(left > 23 * 3_600_000);
+    // A gateway that died without a word: its lease is gone.
+    let lease: Vec<String> = ask_database(&server, &["KEYS", "*lease*"]).await;
+    let _two = service.open(TWO).await.unwrap();
+    service.bind(ALICE, TWO, false).await.unwrap();
+    assert_eq!(ask_database::<u64>(&server, &["HLEN", &key[0]]).await, 2);
+    gateway.close().await;
+    assert_eq!(ask_database::<u64>(&server, &["EXISTS", &lease[0]]).await, 0);
+    routes_become(&service, ALICE, &[TWO]).await;
+    assert_eq!(service.bind(ALICE, TWO, true).await.unwrap(), Some(Presence::Away));
+    assert_eq!(ask_database::<u64>(&server, &["HLEN", &key[0]]).await, 1, "removed on occasion");
+}
+
+async fn ask_database<T: redis::FromRedisValue>(server: &Redis, command: &[&str]) -> T {
+    let client = redis::Client::open(url(server)).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    redis::cmd(command[0]).arg(&command[1..]).query_async(&mut connection).await.unwrap()
+}
