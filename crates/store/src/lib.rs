@@ -10,6 +10,7 @@
 //! - what an entry is allowed by (a role, a friendship) is looked at in the transaction that appends it;
 //! - dropping a method's future does not undo or halve it.
 
+mod append;
 mod bots;
 pub mod contacts;
 #[cfg(feature = "contract")]
@@ -21,6 +22,7 @@ mod kinds;
 mod messages;
 mod presence;
 mod reports;
+mod sight;
 mod users;
 mod webhooks;
 
