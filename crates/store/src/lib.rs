@@ -26,6 +26,7 @@ mod sight;
 mod users;
 mod webhooks;
 
+pub mod mysql;
 pub mod sqlite;
 
 pub use bots::{ApiKeyRow, BotRow, Incoming, NewApiKey, NewBot, NewIncoming};
