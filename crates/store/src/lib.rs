@@ -10,6 +10,7 @@
 //! - what an entry is allowed by (a role, a friendship) is looked at in the transaction that appends it;
 //! - dropping a method's future does not undo or halve it.
 
+mod append;
 mod bots;
 pub mod contacts;
 #[cfg(feature = "contract")]
@@ -21,9 +22,11 @@ mod kinds;
 mod messages;
 mod presence;
 mod reports;
+mod sight;
 mod users;
 mod webhooks;
 
+pub mod mysql;
 pub mod sqlite;
 
 pub use bots::{ApiKeyRow, BotRefused, BotRow, Incoming, NewApiKey, NewBot, NewIncoming};

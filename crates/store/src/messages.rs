@@ -11,7 +11,7 @@ use crate::{Appended, Audience, ContactEvent, NewEntry, Refused, Result, UserSet
 
 /// Where a store stands: grows with every change. A reader that has seen revision r has seen every change up to r, or
 /// sees it when it asks for what came after r; a store that cannot tell exactly names an earlier one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(pub u64);
 
 /// Something that a committed transaction still has to tell in a user's personal log, for example that the user entered a

@@ -10,7 +10,6 @@
 
 mod accounts;
 mod api_keys;
-mod append;
 mod bots;
 mod changes;
 mod checkpoint;
@@ -21,11 +20,11 @@ mod direct;
 mod failure;
 mod groups;
 mod heads;
+mod ledger;
 mod links;
 mod log_room;
 mod logs;
 mod members;
-mod membership;
 mod messages;
 mod names;
 mod open;

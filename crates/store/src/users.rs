@@ -237,3 +237,44 @@ pub trait Users: Send + Sync + 'static {
     /// Closes a report; `false` if there is none.
     async fn close_report(&self, id: u64, note: String) -> Result<bool>;
 }
+
+/// Names given up before this time are free at `now_ms`.
+pub(crate) fn kept_since(now_ms: i64) -> i64 {
+    now_ms.saturating_sub(i64::try_from(NAME_KEPT.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Where a page of a search ended: the keys of names come first, then those of display names, which need not differ.
+pub(crate) enum After {
+    Name(String),
+    DisplayName(u64, String),
+}
+
+impl After {
+    /// `None` if it is not the text of one.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self::Name(String::new()));
+        }
+        let (phase, rest) = text.split_once(':')?;
+        match phase {
+            "name" => Some(Self::Name(rest.to_owned())),
+            "display" => {
+                let (id, key) = rest.split_once(':')?;
+                Some(Self::DisplayName(id.parse().ok()?, key.to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn to_text(&self) -> String {
+        match self {
+            Self::Name(key) => format!("name:{key}"),
+            Self::DisplayName(id, key) => format!("display:{id}:{key}"),
+        }
+    }
+
+    /// Sorts after every text that begins with this.
+    pub(crate) fn last(prefix: &str) -> String {
+        format!("{prefix}{}", char::MAX)
+    }
+}

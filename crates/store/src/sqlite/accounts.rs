@@ -11,7 +11,7 @@ use super::{
     logs::NewMember,
     writer::Writer,
 };
-use crate::{Account, NAME_KEPT, NewAccount, Telling};
+use crate::{Account, NewAccount, Telling, append::Ledger as _, users::kept_since};
 
 /// The columns that [`user_info`] reads, in its order.
 pub(super) const USER_COLUMNS: &str =
@@ -69,11 +69,6 @@ impl Writer<'_> {
         }
         Ok(())
     }
-}
-
-/// Names given up before this time are free at `now_ms`.
-pub(super) fn kept_since(now_ms: i64) -> i64 {
-    now_ms.saturating_sub(i64::try_from(NAME_KEPT.as_millis()).unwrap_or(i64::MAX))
 }
 
 pub(super) fn by_name(connection: &Connection, name_key: &str) -> rusqlite::Result<Option<Account>> {

@@ -4,11 +4,11 @@ use protocol::{ConversationId, UserId, name_key};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::{
-    accounts::{USER_COLUMNS, kept_since, user_info},
+    accounts::{USER_COLUMNS, user_info},
     convert::{self, column},
     writer::Writer,
 };
-use crate::{BotRefused, BotRow, Incoming, NewBot, NewIncoming};
+use crate::{BotRefused, BotRow, Incoming, NewBot, NewIncoming, users::kept_since};
 
 /// The columns that [`incoming`] reads, in its order.
 const INCOMING_COLUMNS: &str = "id, bot, conversation, label, created_ms";

@@ -5,10 +5,9 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{
     convert::{self, column},
-    standing::Standing,
     writer::Writer,
 };
-use crate::UserSettings;
+use crate::{UserSettings, append::Standing};
 
 /// What of an account goes when it ends, beside its row.
 const EMPTIED: [&str; 8] = [

@@ -6,85 +6,8 @@ use protocol::{
 };
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 
-use super::{
-    append::{Outcome, Written},
-    convert::{self, bound, column},
-    standing::Standing,
-    writer::Writer,
-};
-use crate::{
-    Appended, ContactAct, ContactEvent, ContactRow, Effect, NewEntry, Refused, Revision, Telling, UserSettings,
-    contacts, content_kind, kinds,
-};
-
-impl Writer<'_> {
-    pub(super) fn append_contact(&mut self, entry: &NewEntry, event: &ContactEvent) -> rusqlite::Result<Outcome> {
-        if let Some(outcome) = self.duplicate(entry)? {
-            return Ok(outcome);
-        }
-        let Some(log) = self.own_log(entry)? else { return Ok(Err(Refused::NotMember)) };
-        if let Some(effect) = entry.settles
-            && !self.prepared("SELECT 1 FROM effects WHERE revision = ?1")?.exists([column(effect.0)])?
-        {
-            // It was carried out before, and found nothing to do then: what is now is none of its business.
-            return Ok(Err(Refused::Unchanged));
-        }
-        let (owner, peer) = (column(entry.sender.get()), column(event.peer.get()));
-        let row = contact(self.connection, owner, peer)?;
-        let step = match contacts::step(entry.sender, row, event, entry.time_ms) {
-            Ok(step) => step,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        let content = kinds::encoded(step.content);
-        let kind = content_kind(&content);
-        let outcome = self.place_or_duplicate(entry, log, Written { content: &content, kind, ..Written::of(entry) })?;
-        self.store_contact(owner, &step.row)?;
-        if let ContactAct::Block(blocked) = event.what {
-            self.note_blocked(entry.sender, event.peer, blocked)?;
-        }
-        if let Some(tell) = step.tell {
-            let telling = Telling { user: event.peer, time_ms: entry.time_ms, content: kinds::encoded(tell) };
-            self.note_effect(&telling, Some(entry.sender))?;
-        }
-        Ok(outcome.map(|appended| Appended { content: Some(content), ..appended }))
-    }
-
-    fn store_contact(&mut self, owner: i64, row: &ContactRow) -> rusqlite::Result<()> {
-        let peer = column(row.peer.get());
-        self.remember_standing(owner, peer, Standing { friend: row.friend, blocked: row.blocked });
-        if row.is_nothing() {
-            self.prepared("DELETE FROM contacts WHERE user = ?1 AND peer = ?2")?.execute([owner, peer])?;
-            return Ok(());
-        }
-        self.prepared(
-            "INSERT OR REPLACE INTO contacts (user, peer, friend, request, message, remark, blocked, changed_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            owner,
-            peer,
-            row.friend,
-            row.request as i32,
-            row.message,
-            row.remark,
-            row.blocked,
-            row.changed_ms
-        ])?;
-        Ok(())
-    }
-
-    pub(super) fn append_settings(&mut self, entry: &NewEntry, settings: UserSettings) -> rusqlite::Result<Outcome> {
-        let Some(log) = self.own_log(entry)? else { return self.duplicate_or(entry, Refused::NotMember) };
-        let outcome = self.place_or_duplicate(entry, log, Written::of(entry))?;
-        if let Ok(Appended { duplicate: false, .. }) = outcome {
-            let user = column(entry.sender.get());
-            self.prepared("INSERT OR REPLACE INTO user_settings (user, write_policy, invisible) VALUES (?1, ?2, ?3)")?
-                .execute(params![user, settings.write_policy as i32, settings.invisible])?;
-            self.remember_settings(user, settings);
-        }
-        Ok(outcome)
-    }
-}
+use super::convert::{self, bound, column};
+use crate::{ContactRow, Effect, Revision, UserSettings, contacts, kinds};
 
 /// The columns that [`from_row`] reads, after the peer's.
 const COLUMNS: &str = "friend, request, message, remark, blocked, changed_ms";
@@ -103,7 +26,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ContactRow> {
 }
 
 /// What `peer` is to `owner`.
-fn contact(connection: &Connection, owner: i64, peer: i64) -> rusqlite::Result<Option<ContactRow>> {
+pub(super) fn contact(connection: &Connection, owner: i64, peer: i64) -> rusqlite::Result<Option<ContactRow>> {
     connection
         .prepare_cached(&format!("SELECT peer, {COLUMNS} FROM contacts WHERE user = ?1 AND peer = ?2"))?
         .query_row([owner, peer], from_row)

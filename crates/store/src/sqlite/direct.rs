@@ -11,6 +11,7 @@ use super::{
     logs::NewMember,
     writer::Writer,
 };
+use crate::append::Ledger as _;
 
 /// The direct conversation of two users, if there is one.
 pub(super) const FIND: &str = "SELECT id FROM conversations WHERE user_a = ?1 AND user_b = ?2";
@@ -50,31 +51,10 @@ impl Writer<'_> {
                 read_position: 0,
                 revision: 0,
             })?;
-            if self.standing(user, peer)?.blocked {
-                self.store_blocked_at(conversation, user, Some(0))?;
+            if self.known_standing(user, peer)?.blocked {
+                self.store_blocked_at(new, UserId::new(user.cast_unsigned()), Some(0))?;
             }
         }
         Ok(new)
-    }
-
-    /// The log of two users is at an end for the other's view of a member's reading, or no longer.
-    fn store_blocked_at(&mut self, conversation: i64, user: i64, position: Option<i64>) -> rusqlite::Result<()> {
-        self.prepared("UPDATE members SET blocked_at = ?3 WHERE user = ?1 AND conversation = ?2")?.execute(params![
-            user,
-            conversation,
-            position
-        ])?;
-        Ok(())
-    }
-
-    /// Notes in the direct conversation, if there is one, that `user` has blocked `peer`, or no longer.
-    pub(super) fn note_blocked(&mut self, user: UserId, peer: UserId, blocked: bool) -> rusqlite::Result<()> {
-        let found: Option<i64> = self.prepared(FIND)?.query_row(pair(user, peer), |row| row.get(0)).optional()?;
-        let Some(conversation) = found else { return Ok(()) };
-        let Some(log) = self.log(conversation)? else { return Ok(()) };
-        let (user, peer) = (column(user.get()), column(peer.get()));
-        self.store_blocked_at(conversation, user, blocked.then_some(log.last_position))?;
-        // As long as it lasts, what the user does is no change for the other; what was before and comes after is.
-        self.touch_member(conversation, if blocked { peer } else { user })
     }
 }

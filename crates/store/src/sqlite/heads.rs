@@ -11,13 +11,12 @@ use protocol::{
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{
-    append::EVERYONE,
     convert::{self, bound, column},
     pages,
     views::Sight,
     writer::NEWEST_REVISION,
 };
-use crate::{HeadRow, Revision, kinds};
+use crate::{HeadRow, Revision, append::EVERYONE, kinds};
 
 /// What is asked for; see [`Messages::heads`](crate::Messages::heads).
 #[derive(Debug, Clone, Copy)]
@@ -159,7 +158,7 @@ fn mentions(connection: &Connection, user: i64, conversation: i64, from: i64) ->
                  (SELECT 1 FROM deleted_entries WHERE deleted_entries.user = ?2
                      AND deleted_entries.conversation = ?1 AND deleted_entries.position = mentions.position)",
         )?
-        .query_row([conversation, user, from, column(EVERYONE)], |row| convert::number(row, 0))
+        .query_row([conversation, user, from, column(EVERYONE.get())], |row| convert::number(row, 0))
 }
 
 /// How many of the messages that count as unread after a position the user has deleted one by one. A cross join goes from

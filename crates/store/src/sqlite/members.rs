@@ -1,64 +1,10 @@
-//! How far members have read and received, and who is a member.
+//! Who is a member, and how far members have read and received.
 
-use protocol::{ConversationId, GroupId, UserId, limits, wire::ConversationKind};
+use protocol::{ConversationId, GroupId, UserId, wire::ConversationKind};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{
-    append::users,
-    convert::{self, bound, column},
-    logs::Log,
-    standing::other,
-    writer::Writer,
-};
-use crate::{Audience, MemberPage, MemberRow, Moved, ReadMark, ReceiptCounts};
-
-impl Writer<'_> {
-    /// Moves a read position forward; `None` if it did not move.
-    pub(super) fn mark_read(&mut self, mark: &ReadMark) -> rusqlite::Result<Option<Moved>> {
-        let (conversation, user) = (column(mark.conversation.get()), column(mark.user.get()));
-        let Some(log) = self.log(conversation)? else { return Ok(None) };
-        let Some(member) = self.member(conversation, user)? else { return Ok(None) };
-        let position = bound(mark.position).min(log.last_position);
-        if position <= member.read_position {
-            return Ok(None);
-        }
-        let revision = self.next_revision();
-        self.move_read_position(conversation, user, position, revision);
-        self.moved(mark, log, position).map(Some)
-    }
-
-    /// Moves a delivered position forward; `None` if it did not move.
-    pub(super) fn mark_delivered(&mut self, mark: &ReadMark) -> rusqlite::Result<Option<Moved>> {
-        let (conversation, user) = (column(mark.conversation.get()), column(mark.user.get()));
-        let Some(log) = self.log(conversation)? else { return Ok(None) };
-        let Some(member) = self.member(conversation, user)? else { return Ok(None) };
-        let position = bound(mark.position).min(log.last_position);
-        if position <= member.delivered_position.max(member.read_position) {
-            return Ok(None);
-        }
-        // It shows in the other's head, and nowhere else.
-        let revision = if log.kind == ConversationKind::Direct { self.next_revision() } else { member.revision };
-        self.change_member(conversation, user, |member| {
-            member.delivered_position = position;
-            member.revision = revision;
-        });
-        self.moved(mark, log, position).map(Some)
-    }
-
-    fn moved(&mut self, mark: &ReadMark, log: Log, position: i64) -> rusqlite::Result<Moved> {
-        let user = column(mark.user.get());
-        let audience = match log.kind {
-            ConversationKind::Direct if !self.standing(user, other(log, user))?.blocked => {
-                Audience::Users(users(log.users))
-            }
-            ConversationKind::Group if log.members <= limits::LIVE_RECEIPTS_MEMBERS_MAX => {
-                Audience::Group(mark.conversation.group())
-            }
-            _ => Audience::Users(vec![mark.user]),
-        };
-        Ok(Moved { position: position.cast_unsigned(), audience })
-    }
-}
+use super::convert::{self, bound, column};
+use crate::{MemberPage, MemberRow, ReceiptCounts};
 
 pub(super) fn is_member(connection: &Connection, conversation: ConversationId, user: UserId) -> rusqlite::Result<bool> {
     connection

@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{
     Appended, ContactRow, Effect, HeadRow, MemberPage, MemberRow, Messages, Moved, NewEntry, Page, PageRequest,
-    ReadMark, ReceiptCounts, Refused, Result, Revision, Scan, UserSettings,
+    ReadMark, ReceiptCounts, Refused, Result, Revision, Scan, UserSettings, append,
 };
 
 #[async_trait]
 impl Messages for SqliteStore {
     async fn append(&self, entries: Vec<NewEntry>) -> Result<Vec<std::result::Result<Appended, Refused>>> {
-        self.write(move |writer| writer.append(&entries)).await
+        self.write(move |writer| entries.iter().map(|entry| append::append(writer, entry)).collect()).await
     }
 
     async fn open_direct(&self, a: UserId, b: UserId, new: ConversationId) -> Result<ConversationId> {
@@ -72,7 +72,7 @@ impl Messages for SqliteStore {
     }
 
     async fn mark_read(&self, marks: Vec<ReadMark>) -> Result<Vec<Option<Moved>>> {
-        self.write(move |writer| marks.iter().map(|mark| writer.mark_read(mark)).collect()).await
+        self.write(move |writer| marks.iter().map(|mark| append::mark_read(writer, mark)).collect()).await
     }
 
     async fn groups_of(&self, user: UserId) -> Result<Vec<GroupId>> {
@@ -119,7 +119,7 @@ impl Messages for SqliteStore {
     }
 
     async fn mark_delivered(&self, marks: Vec<ReadMark>) -> Result<Vec<Option<Moved>>> {
-        self.write(move |writer| marks.iter().map(|mark| writer.mark_delivered(mark)).collect()).await
+        self.write(move |writer| marks.iter().map(|mark| append::mark_delivered(writer, mark)).collect()).await
     }
 
     async fn member(&self, conversation: ConversationId, user: UserId) -> Result<Option<MemberRow>> {

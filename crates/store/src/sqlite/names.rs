@@ -8,6 +8,7 @@ use super::{
     convert::{self, column},
     writer::Writer,
 };
+use crate::users::kept_since;
 
 impl Writer<'_> {
     /// Gives the account another name; `None` if that is taken or kept, or there is no such account.
@@ -43,7 +44,7 @@ impl Writer<'_> {
 
     /// Keeps a name that is given up now from all but this user, and forgets those that were kept long enough.
     pub(super) fn keep_name(&mut self, key: &str, user: i64, now_ms: i64) -> rusqlite::Result<()> {
-        self.prepared("DELETE FROM former_names WHERE given_up_ms <= ?1")?.execute([accounts::kept_since(now_ms)])?;
+        self.prepared("DELETE FROM former_names WHERE given_up_ms <= ?1")?.execute([kept_since(now_ms)])?;
         self.prepared(
             "INSERT INTO former_names (name_key, user, given_up_ms) VALUES (?1, ?2, ?3)
              ON CONFLICT (name_key) DO UPDATE SET user = ?2, given_up_ms = ?3",

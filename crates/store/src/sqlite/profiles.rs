@@ -11,10 +11,7 @@ use super::{
     convert::{bound, column},
     writer::Writer,
 };
-use crate::{ProfileChange, Telling};
-
-/// Sorts after every text that begins as it does.
-const LAST: char = char::MAX;
+use crate::{ProfileChange, Telling, users::After};
 
 impl Writer<'_> {
     /// Changes a profile; what is so already is not told.
@@ -57,37 +54,6 @@ impl Writer<'_> {
     }
 }
 
-/// Where a page of a search ended: the keys of names come first, then those of display names, which need not differ.
-enum After {
-    Name(String),
-    DisplayName(u64, String),
-}
-
-impl After {
-    /// `None` if it is not the text of one.
-    fn parse(text: &str) -> Option<Self> {
-        if text.is_empty() {
-            return Some(Self::Name(String::new()));
-        }
-        let (phase, rest) = text.split_once(':')?;
-        match phase {
-            "name" => Some(Self::Name(rest.to_owned())),
-            "display" => {
-                let (id, key) = rest.split_once(':')?;
-                Some(Self::DisplayName(id.parse().ok()?, key.to_owned()))
-            }
-            _ => None,
-        }
-    }
-
-    fn to_text(&self) -> String {
-        match self {
-            Self::Name(key) => format!("name:{key}"),
-            Self::DisplayName(id, key) => format!("display:{id}:{key}"),
-        }
-    }
-}
-
 pub(super) fn search(
     connection: &Connection,
     prefix: &str,
@@ -95,7 +61,7 @@ pub(super) fn search(
     limit: u32,
 ) -> rusqlite::Result<(Vec<UserInfo>, Option<String>)> {
     let Some(mut after) = After::parse(after) else { return Ok((Vec::new(), None)) };
-    let last = format!("{prefix}{LAST}");
+    let last = After::last(prefix);
     // One more than asked for tells whether there is another page.
     let wanted = limit as usize + 1;
     let mut found: Vec<(UserInfo, After)> = Vec::new();

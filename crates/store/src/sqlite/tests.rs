@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet, yield_now};
 use super::*;
 use crate::{
     Act, Appended, Change, ChangeKind, ContactAct, ContactEvent, Headed, LastSeen, Membership, Messages, NewAccount,
-    NewEntry, NewSession, PageRequest, ReadMark, Refused, Revision, Users,
+    NewEntry, NewSession, PageRequest, ReadMark, Refused, Revision, Users, append as rules,
 };
 
 const ALICE: UserId = UserId::new(1);
@@ -360,8 +360,10 @@ async fn a_command_that_fails_leaves_no_trace_and_takes_no_other_with_it() {
             let mark = ReadMark { conversation: DIRECT, user: BOB, position: 9 };
             store
                 .write(move |writer| {
-                    assert!(writer.append(&entries)?.iter().all(std::result::Result::is_ok));
-                    assert!(writer.mark_read(&mark)?.is_some());
+                    for entry in &entries {
+                        assert!(rules::append(writer, entry)?.is_ok());
+                    }
+                    assert!(rules::mark_read(writer, &mark)?.is_some());
                     writer.connection.execute("INSERT INTO users SELECT * FROM users", [])
                 })
                 .await
@@ -398,7 +400,8 @@ async fn a_block_that_was_rolled_back_withholds_nothing() {
     let failing = {
         let block = block.clone();
         store.write(move |writer| {
-            assert!(writer.append(&[block.clone(), message(ALICE, "never")])?[1].as_ref().unwrap().withheld);
+            assert!(rules::append(writer, &block)?.is_ok());
+            assert!(rules::append(writer, &message(ALICE, "never"))?.unwrap().withheld);
             writer.connection.execute("INSERT INTO users SELECT * FROM users", [])
         })
     };

@@ -130,6 +130,11 @@ impl<'c> Writer<'c> {
         })
     }
 
+    /// The last one given in the open transaction.
+    pub(super) fn last_revision(&self) -> i64 {
+        self.revision
+    }
+
     /// A revision for a change that is not an entry.
     pub(super) fn next_revision(&mut self) -> i64 {
         self.revision += 1;

@@ -1,0 +1,64 @@
+//! What a failure of the database means for whoever waits for an answer.
+
+use sqlx::mysql::MySqlDatabaseError;
+
+use crate::Error;
+
+/// Whoever was there first has the row: looked at again, it is found.
+const DUPLICATE_KEY: u16 = 1062;
+/// Rolled back, to be run again: a lock wait that took too long, a deadlock, TiDB's conflicts of writes and of schemas.
+const CONFLICTS: [u16; 5] = [1205, 1213, 8022, 8028, 9007];
+/// The session or its statement was ended by somebody or something else.
+const ENDED: [u16; 7] = [1053, 1077, 1078, 1079, 1080, 1317, 1927];
+/// The disk is full, or the server only reads: tables full, read-only, out of disk, temporary files.
+const NOT_WRITABLE: [u16; 8] = [1021, 1026, 1114, 1290, 1030, 1836, 1792, 3170];
+
+/// What to do about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// Run the transaction again: it lost a race, and was rolled back.
+    Conflict,
+    /// The connection is lost or of no use any more: another one may do.
+    Lost,
+    /// The database cannot be written.
+    NotWritable,
+    /// Anything else.
+    Other,
+}
+
+/// What a failure means that came before a commit was tried: in any case, nothing is stored.
+pub(super) fn meaning(error: &sqlx::Error) -> Meaning {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+            Meaning::Lost
+        }
+        sqlx::Error::Database(_) => match number(error) {
+            number if number == DUPLICATE_KEY || CONFLICTS.contains(&number) => Meaning::Conflict,
+            number if ENDED.contains(&number) => Meaning::Lost,
+            number if NOT_WRITABLE.contains(&number) => Meaning::NotWritable,
+            _ => Meaning::Other,
+        },
+        _ => Meaning::Other,
+    }
+}
+
+/// What a failed commit means: whatever the server does not call a conflict may be stored.
+pub(super) fn is_conflict_at_commit(error: &sqlx::Error) -> bool {
+    CONFLICTS.contains(&number(error))
+}
+
+/// The answer if nothing is stored.
+pub(super) fn not_stored(error: sqlx::Error) -> Error {
+    match meaning(&error) {
+        Meaning::NotWritable => Error::NotWritable(error.into()),
+        _ => Error::NotStored(error.into()),
+    }
+}
+
+/// MySQL's number; 0 if it is no error of the server's.
+fn number(error: &sqlx::Error) -> u16 {
+    error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>())
+        .map_or(0, MySqlDatabaseError::number)
+}

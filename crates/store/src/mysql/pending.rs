@@ -1,0 +1,373 @@
+//! What a transaction has decided, written in few statements.
+//!
+//! The clock comes last: nothing after it waits for anybody, and it is held for as short a time as possible.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use protocol::{
+    ConversationId, EntryId, UserId,
+    wire::{ConversationKind, Role},
+};
+use sqlx::MySqlConnection;
+
+use super::{
+    convert::column,
+    lists::{Query, ids, limited_steps, sql, steps},
+};
+use crate::{
+    Revision, Telling,
+    append::{Log, Member},
+};
+
+/// A row of `entries`.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) conversation: ConversationId,
+    pub(super) position: u64,
+    pub(super) messages: u64,
+    pub(super) sender: UserId,
+    pub(super) id: EntryId,
+    pub(super) time_ms: i64,
+    pub(super) kind: u32,
+    pub(super) withheld: bool,
+    pub(super) content: Bytes,
+    /// A change: the position of its message.
+    pub(super) target: Option<u64>,
+}
+
+/// A row of `effects`.
+#[derive(Debug)]
+pub(super) struct Effect {
+    user: UserId,
+    id: EntryId,
+    time_ms: i64,
+    content: Bytes,
+    peer: Option<UserId>,
+}
+
+impl Effect {
+    pub(super) fn new(telling: &Telling, peer: Option<UserId>) -> Self {
+        let Telling { user, time_ms, content } = telling.clone();
+        Self { user, id: EntryId::generate(), time_ms, content, peer }
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub(super) entries: Vec<Row>,
+    pub(super) mentions: Vec<(ConversationId, UserId, u64)>,
+    pub(super) effects: Vec<Effect>,
+    pub(super) settled: Vec<Revision>,
+    /// Members whose positions move, in the order of their rows, and whether heads are to show it, though no entry tells it.
+    pub(super) members: BTreeMap<(UserId, ConversationId), (Member, bool)>,
+    /// Logs that change, in the order of their rows.
+    pub(super) logs: BTreeMap<ConversationId, Log>,
+    /// Logs in which something is erased.
+    pub(super) erased: Vec<ConversationId>,
+    /// The rest, in its order.
+    rest: Vec<Step>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Statement(&'static str, Values),
+    Enter(Vec<NewMember>),
+}
+
+/// A row of `members`.
+#[derive(Debug)]
+pub(super) struct NewMember {
+    pub(super) user: UserId,
+    pub(super) conversation: ConversationId,
+    pub(super) kind: ConversationKind,
+    pub(super) peer: Option<UserId>,
+    pub(super) role: Role,
+    pub(super) read_position: u64,
+    pub(super) blocked_at: Option<u64>,
+}
+
+impl Pending {
+    /// Adds a statement to be executed when the entries are inserted.
+    pub(super) fn then(&mut self, statement: &'static str, values: Values) {
+        self.rest.push(Step::Statement(statement, values));
+    }
+
+    /// Adds members of a group.
+    pub(super) fn then_enter(&mut self, conversation: ConversationId, users: &[(UserId, Role)], read_position: u64) {
+        let row = |&(user, role)| NewMember {
+            user,
+            conversation,
+            kind: ConversationKind::Group,
+            peer: None,
+            role,
+            read_position,
+            blocked_at: None,
+        };
+        self.rest.push(Step::Enter(users.iter().map(row).collect()));
+    }
+
+    /// Writes it all.
+    pub(super) async fn write(mut self, connection: &mut MySqlConnection) -> sqlx::Result<()> {
+        self.entries.sort_unstable_by_key(|row| (row.conversation, row.position));
+        insert_entries(connection, &self.entries).await?;
+        insert_mentions(connection, &self.mentions).await?;
+        for step in self.rest {
+            match step {
+                Step::Statement(statement, values) => {
+                    values.bind(sqlx::query(statement)).execute(&mut *connection).await?;
+                }
+                Step::Enter(members) => insert_members(connection, &members).await?,
+            }
+        }
+        insert_effects(connection, &self.effects).await?;
+        let settled: Vec<i64> = self.settled.iter().map(|effect| column(effect.0)).collect();
+        for part in steps(&settled) {
+            ids("DELETE FROM effects WHERE number IN ", part, "").execute(&mut *connection).await?;
+        }
+        let (told, moved): (Vec<_>, Vec<_>) = self.members.into_iter().partition(|(_, (_, told))| *told);
+        let moved: Vec<MovedMember> = moved.into_iter().map(|(key, (member, _))| (key, member, 0)).collect();
+        move_members(connection, &moved).await?;
+
+        let count = self.logs.len() + told.len();
+        if count > 0 {
+            let mut revisions = tick(connection, count).await?;
+            let logs = self.logs.into_iter().zip(revisions.by_ref());
+            let logs: Vec<MovedLog> = logs
+                .map(|((id, log), revision)| {
+                    let erasures = self.erased.iter().filter(|erased| **erased == id).count();
+                    (id, log, revision, erasures.cast_signed() as i64)
+                })
+                .collect();
+            move_logs(connection, &logs).await?;
+            let told = told.into_iter().zip(revisions);
+            let told: Vec<MovedMember> = told.map(|((key, (member, _)), revision)| (key, member, revision)).collect();
+            move_members(connection, &told).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives the next revisions, and takes the clock until the commit. Nothing may be waited for after it.
+pub(super) async fn tick(
+    connection: &mut MySqlConnection,
+    count: usize,
+) -> sqlx::Result<impl Iterator<Item = i64> + use<>> {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    let done = sqlx::query("UPDATE clock SET revision = LAST_INSERT_ID(revision + ?) WHERE id = 1")
+        .bind(count)
+        .execute(connection)
+        .await?;
+    let last = done.last_insert_id().cast_signed();
+    Ok(last - count + 1..=last)
+}
+
+async fn insert_entries(connection: &mut MySqlConnection, entries: &[Row]) -> sqlx::Result<()> {
+    for part in limited_steps(entries, |row| row.content.len()) {
+        let mut insert = sqlx::query(sql(
+            "INSERT INTO entries (conversation, position, messages, sender, id, time_ms, kind, withheld, content) VALUES ",
+            part.len(),
+            9,
+            "",
+        ));
+        for row in part {
+            insert = insert
+                .bind(column(row.conversation.get()))
+                .bind(column(row.position))
+                .bind(column(row.messages))
+                .bind(column(row.sender.get()))
+                .bind(row.id.as_bytes().as_slice())
+                .bind(row.time_ms)
+                .bind(row.kind.cast_signed())
+                .bind(row.withheld)
+                .bind(row.content.as_ref());
+        }
+        insert.execute(&mut *connection).await?;
+    }
+    let changes: Vec<(&Row, u64)> = entries.iter().filter_map(|row| Some((row, row.target?))).collect();
+    for part in steps(&changes) {
+        let mut insert =
+            sqlx::query(sql("INSERT INTO changes (conversation, target, position) VALUES ", part.len(), 3, ""));
+        for (row, target) in part {
+            insert = insert.bind(column(row.conversation.get())).bind(column(*target)).bind(column(row.position));
+        }
+        insert.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn insert_mentions(
+    connection: &mut MySqlConnection,
+    mentions: &[(ConversationId, UserId, u64)],
+) -> sqlx::Result<()> {
+    for part in steps(mentions) {
+        let mut insert =
+            sqlx::query(sql("INSERT IGNORE INTO mentions (conversation, user, position) VALUES ", part.len(), 3, ""));
+        for (conversation, user, position) in part {
+            insert = insert.bind(column(conversation.get())).bind(column(user.get())).bind(column(*position));
+        }
+        insert.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Notes what is to be told in personal logs.
+pub(super) async fn insert_effects(connection: &mut MySqlConnection, effects: &[Effect]) -> sqlx::Result<()> {
+    for part in limited_steps(effects, |effect| effect.content.len()) {
+        let mut insert =
+            sqlx::query(sql("INSERT INTO effects (user, id, time_ms, content, peer) VALUES ", part.len(), 5, ""));
+        for effect in part {
+            insert = insert
+                .bind(column(effect.user.get()))
+                .bind(effect.id.as_bytes().as_slice())
+                .bind(effect.time_ms)
+                .bind(effect.content.as_ref())
+                .bind(effect.peer.map(|peer| column(peer.get())));
+        }
+        insert.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Inserts members.
+pub(super) async fn insert_members(connection: &mut MySqlConnection, members: &[NewMember]) -> sqlx::Result<()> {
+    for part in steps(members) {
+        let mut insert = sqlx::query(sql(
+            "INSERT INTO members (user, conversation, kind, peer, role, read_position, blocked_at) VALUES ",
+            part.len(),
+            7,
+            "",
+        ));
+        for member in part {
+            insert = insert
+                .bind(column(member.user.get()))
+                .bind(column(member.conversation.get()))
+                .bind(member.kind as i32)
+                .bind(member.peer.map(|peer| column(peer.get())))
+                .bind(member.role as i32)
+                .bind(column(member.read_position))
+                .bind(member.blocked_at.map(column));
+        }
+        insert.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// A member whose row is locked, with its new positions, and a revision if heads are to show them.
+type MovedMember = ((UserId, ConversationId), Member, i64);
+
+/// Moves members forward. The rows are there: they were locked.
+async fn move_members(connection: &mut MySqlConnection, members: &[MovedMember]) -> sqlx::Result<()> {
+    for part in steps(members) {
+        let mut update = sqlx::query(sql(
+            "INSERT INTO members (user, conversation, read_position, delivered_position, revision) VALUES ",
+            part.len(),
+            5,
+            " ON DUPLICATE KEY UPDATE read_position = GREATEST(read_position, VALUES(read_position)),
+                 delivered_position = GREATEST(delivered_position, VALUES(delivered_position)),
+                 revision = GREATEST(revision, VALUES(revision))",
+        ));
+        for ((user, conversation), member, revision) in part {
+            update = update
+                .bind(column(user.get()))
+                .bind(column(conversation.get()))
+                .bind(column(member.read_position))
+                .bind(column(member.delivered_position))
+                .bind(*revision);
+        }
+        update.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// A log whose row is locked, or that is made, with its revision and how much is erased in it.
+type MovedLog = (ConversationId, Log, i64, i64);
+
+async fn move_logs(connection: &mut MySqlConnection, logs: &[MovedLog]) -> sqlx::Result<()> {
+    for part in steps(logs) {
+        let mut update = sqlx::query(sql(
+            "INSERT INTO conversations (id, kind, members, muted, dissolved, position, messages, revision, erasures) VALUES ",
+            part.len(),
+            9,
+            " ON DUPLICATE KEY UPDATE members = VALUES(members), muted = VALUES(muted), dissolved = VALUES(dissolved),
+                 position = VALUES(position), messages = VALUES(messages), revision = VALUES(revision),
+                 erasures = erasures + VALUES(erasures)",
+        ));
+        for (id, log, revision, erasures) in part {
+            update = update
+                .bind(column(id.get()))
+                .bind(log.kind as i32)
+                .bind(column(log.members))
+                .bind(log.muted)
+                .bind(log.dissolved)
+                .bind(column(log.last_position))
+                .bind(column(log.messages))
+                .bind(*revision)
+                .bind(*erasures);
+        }
+        update.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// The values of a statement's parameters, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Values(Vec<Value>);
+
+#[derive(Debug)]
+enum Value {
+    Number(Option<i64>),
+    Text(Option<String>),
+    Bytes(Option<Vec<u8>>),
+}
+
+impl Values {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// An id or a position.
+    pub(super) fn id(self, id: u64) -> Self {
+        self.id_or_null(Some(id))
+    }
+
+    pub(super) fn id_or_null(self, id: Option<u64>) -> Self {
+        self.number_or_null(id.map(column))
+    }
+
+    pub(super) fn number(self, number: impl Into<i64>) -> Self {
+        self.number_or_null(Some(number))
+    }
+
+    pub(super) fn number_or_null(mut self, number: Option<impl Into<i64>>) -> Self {
+        self.0.push(Value::Number(number.map(Into::into)));
+        self
+    }
+
+    pub(super) fn text(self, text: &str) -> Self {
+        self.text_or_null(Some(text))
+    }
+
+    pub(super) fn text_or_null(mut self, text: Option<&str>) -> Self {
+        self.0.push(Value::Text(text.map(ToOwned::to_owned)));
+        self
+    }
+
+    pub(super) fn bytes(self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.bytes_or_null(Some(bytes.into()))
+    }
+
+    pub(super) fn bytes_or_null(mut self, bytes: Option<Vec<u8>>) -> Self {
+        self.0.push(Value::Bytes(bytes));
+        self
+    }
+
+    fn bind(self, query: Query<'static>) -> Query<'static> {
+        self.0.into_iter().fold(query, |query, value| match value {
+            Value::Number(number) => query.bind(number),
+            Value::Text(text) => query.bind(text),
+            Value::Bytes(bytes) => query.bind(bytes),
+        })
+    }
+}

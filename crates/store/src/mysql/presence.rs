@@ -1,0 +1,49 @@
+//! What the presence service stores.
+
+use async_trait::async_trait;
+use protocol::UserId;
+
+use super::{
+    MysqlStore,
+    convert::{self, column, get},
+    lists::{ids, sql, steps},
+    transaction::{read, write},
+};
+use crate::{LastSeen, Result};
+
+#[async_trait]
+impl LastSeen for MysqlStore {
+    async fn note_seen(&self, mut seen: Vec<(UserId, i64)>) -> Result<()> {
+        // In one order for all who do so.
+        seen.sort_unstable();
+        write!(self, |connection| {
+            for part in steps(&seen) {
+                let mut note = sqlx::query(sql(
+                    "INSERT INTO last_seen (user, seen_ms) VALUES ",
+                    part.len(),
+                    2,
+                    " ON DUPLICATE KEY UPDATE seen_ms = GREATEST(seen_ms, VALUES(seen_ms))",
+                ));
+                for (user, seen_ms) in part {
+                    note = note.bind(column(user.get())).bind(*seen_ms);
+                }
+                note.execute(&mut *connection).await?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn last_seen(&self, users: Vec<UserId>) -> Result<Vec<(UserId, i64)>> {
+        let users: Vec<i64> = users.into_iter().map(|user| column(user.get())).collect();
+        read!(self, |connection| {
+            let mut seen = Vec::new();
+            for part in steps(&users) {
+                let rows = ids("SELECT user, seen_ms FROM last_seen WHERE user IN ", part, "");
+                for row in rows.fetch_all(&mut *connection).await? {
+                    seen.push((convert::user(&row, 0)?, get(&row, 1)?));
+                }
+            }
+            Ok(seen)
+        })
+    }
+}

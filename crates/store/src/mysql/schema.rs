@@ -1,0 +1,78 @@
+//! The schema's versions, embedded in the program.
+
+use std::time::Duration;
+
+use sqlx::MySqlConnection;
+
+use super::open::OpenError;
+
+/// One that was released is never changed. As MySQL commits each change of a schema by itself, statements are written so that
+/// they may be run again; a version is noted when all of its have been run.
+const VERSIONS: [&str; 1] = [include_str!("schema/001_store.sql")];
+/// How long to wait for another process that is at it.
+const LOCK_WAIT: Duration = Duration::from_secs(120);
+/// A lock of the server's own, for this database; it ends with the connection.
+const LOCK: &str = "SELECT GET_LOCK(CONCAT('mpim:', MD5(DATABASE())), ?)";
+const UNLOCK: &str = "SELECT RELEASE_LOCK(CONCAT('mpim:', MD5(DATABASE())))";
+
+/// Brings the schema up to date, unless it is.
+pub(super) async fn bring_up_to_date(connection: &mut MySqlConnection) -> Result<(), OpenError> {
+    if found(connection).await.map_err(OpenError::Connect)? == known() {
+        return Ok(());
+    }
+    let locked: Option<i64> = sqlx::query_scalar(LOCK)
+        .bind(LOCK_WAIT.as_secs().cast_signed())
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(OpenError::Connect)?;
+    if locked != Some(1) {
+        return Err(OpenError::SchemaBusy(LOCK_WAIT));
+    }
+    let outcome = migrate(connection).await;
+    // Were it to fail, the lock would end with the connection.
+    let _ = sqlx::query(UNLOCK).execute(&mut *connection).await;
+    outcome
+}
+
+async fn migrate(connection: &mut MySqlConnection) -> Result<(), OpenError> {
+    let found = found(connection).await.map_err(OpenError::Connect)?;
+    if found > known() {
+        return Err(OpenError::NewerSchema { found, known: known() });
+    }
+    for (version, statements) in (1..).zip(VERSIONS).filter(|&(version, _)| version > found) {
+        run(connection, version, statements).await.map_err(|source| OpenError::Schema { version, source })?;
+        tracing::info!(version, "the database's schema is up to date");
+    }
+    Ok(())
+}
+
+async fn run(connection: &mut MySqlConnection, version: i64, statements: &'static str) -> sqlx::Result<()> {
+    for statement in statements.split(";\n").filter(|statement| !statement.trim().is_empty()) {
+        sqlx::raw_sql(statement).execute(&mut *connection).await?;
+    }
+    sqlx::raw_sql(
+        "CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT PRIMARY KEY)
+         ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin",
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("INSERT IGNORE INTO schema_versions (version) VALUES (?)").bind(version).execute(connection).await?;
+    Ok(())
+}
+
+/// The version of the schema that is there; 0: none.
+async fn found(connection: &mut MySqlConnection) -> sqlx::Result<i64> {
+    let there: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'schema_versions'",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if there == 0 {
+        return Ok(0);
+    }
+    sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM schema_versions").fetch_one(connection).await
+}
+
+fn known() -> i64 {
+    VERSIONS.len().cast_signed() as i64
+}
