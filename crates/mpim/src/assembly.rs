@@ -1,5 +1,7 @@
 //! Puts the services together, whatever they stand on: the embedded back ends or those of a distributed system.
 
+mod bots;
+
 use std::sync::Arc;
 
 use api::{GroupService, MessageService, PresenceService, Services, UserService};
@@ -12,6 +14,7 @@ use services::{Clock, group, message, presence, user, user::SecretKey};
 use store::{Groups, LastSeen, Messages, Users};
 use webhooks::{Announcing, Bell};
 
+pub(crate) use self::bots::{Bots, reach};
 use crate::config::Config;
 
 /// What a process does.

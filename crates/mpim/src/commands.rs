@@ -5,6 +5,7 @@ pub mod bench;
 pub mod client;
 mod cluster;
 mod config;
+mod serve;
 mod up;
 
 use std::process::ExitCode;
@@ -16,6 +17,8 @@ use clap::Subcommand;
 pub enum Command {
     /// Run everything in one process, with embedded stores.
     Up(up::UpArgs),
+    /// Run one process of a distributed system, or several of its roles.
+    Serve(serve::ServeArgs),
     /// Run a whole distributed system on this machine, with the real Redis, MariaDB, ZooKeeper and Nginx.
     Cluster(cluster::ClusterArgs),
     /// Chat from the terminal and from scripts.
@@ -42,6 +45,7 @@ impl Command {
         let code = runtime.block_on(async {
             match self {
                 Self::Up(args) => up::run(args).await.map(|()| ExitCode::SUCCESS),
+                Self::Serve(args) => serve::run(args).await.map(|()| ExitCode::SUCCESS),
                 Self::Cluster(args) => cluster::run(args).await,
                 Self::Client(args) => client::run(args).await.map(|()| ExitCode::SUCCESS),
                 Self::Bench(args) => bench::run(args).await,

@@ -4,6 +4,7 @@
 //! of the environment variables (`MPIM_<SECTION>_<KEY>`), and what is allowed. Whatever is wrong is reported at once,
 //! each mistake with its place. Secrets never appear: neither in mistakes, nor printed, nor in `Debug`.
 
+mod distributed;
 mod environment;
 mod follow;
 mod ini;

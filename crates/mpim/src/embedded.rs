@@ -1,7 +1,5 @@
 //! All of MPIM in one process: embedded stores, and services called directly.
 
-mod bots;
-
 use std::{
     path::Path,
     sync::Arc,
@@ -20,9 +18,8 @@ use store::sqlite::SqliteStore;
 use tokio::{net::TcpListener, sync::watch};
 use webhooks::Webhooks;
 
-use self::bots::Bots;
 use crate::{
-    assembly::{BackEnds, Local, Role, Stores},
+    assembly::{BackEnds, Bots, Local, Role, Stores, reach},
     config::Config,
     secrets::{make_digits, read_or_make},
 };
@@ -105,7 +102,8 @@ impl Embedded {
         let webhooks = webhooks::Parts {
             store: back_ends.stores.webhooks,
             credentials: Arc::new(Bots(user)),
-            server: format!("tcp://{}", bots::reach(gateway.local_addr())).parse()?,
+            server: format!("tcp://{}", reach(gateway.local_addr())).parse()?,
+            is_ours: Arc::new(|_| true),
             bell: local.bell.clone(),
             ids,
             metrics: webhook_metrics,

@@ -10,3 +10,4 @@ pub mod embedded;
 pub mod logging;
 mod monitor;
 mod secrets;
+pub mod serve;

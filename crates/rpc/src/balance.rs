@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::instance::Instance;
+use crate::instance::{Endpoint, Instance};
 
 /// How an instance is chosen for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +93,14 @@ fn less_loaded_of_two<'a>(members: impl Iterator<Item = &'a Member> + Clone, now
 fn owner<'a>(members: impl Iterator<Item = &'a Member>, key: u64) -> Option<&'a Member> {
     let scored = members.map(|member| (score(member.instance.seed, key, member.weight), member));
     scored.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, member)| member)
+}
+
+/// Which of these instances owns a key: what a [`Route::Key`] leads to as long as all of them can be reached. For work that
+/// instances divide among themselves.
+pub fn owner_among(endpoints: &[Endpoint], key: u64) -> Option<&Endpoint> {
+    let able = endpoints.iter().filter(|endpoint| endpoint.weight > 0);
+    let scored = able.map(|endpoint| (score(hash(endpoint.address.as_bytes()), key, endpoint.weight), endpoint));
+    scored.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, endpoint)| endpoint)
 }
 
 /// Weighted rendezvous hashing: an instance owns a share of the keys in proportion to its weight.

@@ -19,8 +19,11 @@ pub struct Parts {
     pub store: Arc<dyn store::Webhooks>,
     /// To act for bots.
     pub credentials: Arc<dyn Credentials>,
-    /// The gateway.
+    /// The gateway, or what is in front of several.
     pub server: Server,
+    /// Whether a webhook, by its id, is to be delivered by this process; asked again and again, as others come and go. Where
+    /// two deliver for a moment, receivers see the same `webhook-id` twice.
+    pub is_ours: Arc<dyn Fn(u64) -> bool + Send + Sync>,
     /// Rung when something changed; see [`Announcing`](crate::Announcing).
     pub bell: Bell,
     /// For ids of dead letters.
@@ -114,7 +117,10 @@ impl Supervisor {
     async fn look(&mut self) {
         let mut wanted = HashMap::new();
         match self.shared.parts.store.webhooks(None).await {
-            Ok(rows) => wanted.extend(rows.into_iter().map(|row| (row.id, row))),
+            Ok(rows) => {
+                let ours = rows.into_iter().filter(|row| (self.shared.parts.is_ours)(row.id));
+                wanted.extend(ours.map(|row| (row.id, row)));
+            }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "webhooks cannot be read");
                 return;

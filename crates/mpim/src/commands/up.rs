@@ -88,21 +88,21 @@ async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// Tells, on one line, that clients are accepted; scripts wait for it.
-fn ready(address: SocketAddr) {
+pub(super) fn ready(address: SocketAddr) {
     let mut stdout = std::io::stdout().lock();
     // That nobody reads the line is no reason not to serve.
     let _ = writeln!(stdout, "ready http://{address}").and_then(|()| stdout.flush());
 }
 
 /// What tells the process to stop.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -110,7 +110,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    pub(super) async fn next(&mut self) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
@@ -129,7 +129,7 @@ impl Signals {
 
 /// A connection is an open file: takes as many as the system lets this process have.
 #[allow(unsafe_code)]
-fn raise_open_files() {
+pub(super) fn raise_open_files() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls read or write only the struct, which outlives them.
     let raised = unsafe {

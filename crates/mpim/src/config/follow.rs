@@ -1,6 +1,7 @@
 //! Live change: follows the configuration's file.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,7 +12,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::Config;
+use super::{
+    Config, Gateway, Mistakes, Place, read,
+    source::{Entries, Entry, Raw},
+};
 
 /// A file that changed is read once nothing has happened for so long: editors write in several steps.
 const QUIET: Duration = Duration::from_millis(200);
@@ -34,30 +38,60 @@ pub struct Follower {
     _watcher: RecommendedWatcher,
 }
 
+macro_rules! live {
+    ($($key:ident)+) => {
+        /// What may change while the process runs, beside the levels of the log: the rates.
+        const LIVE: &[&str] = &[$(stringify!($key)),+];
+
+        fn copy_live(from: &Gateway, to: &mut Gateway) {
+            $( to.$key = from.$key; )+
+        }
+    };
+}
+
+live! {
+    requests_per_second requests_burst
+    sends_per_second sends_burst
+    conversation_sends_per_second conversation_sends_burst
+    accounts_per_second accounts_burst
+    contacts_per_minute contacts_burst
+    groups_per_minute groups_burst
+    searches_per_second searches_burst
+    bots_per_minute bots_burst
+    reports_per_minute reports_burst
+    typing_per_second typing_burst
+    drafts_per_second drafts_burst
+    new_account_age new_account_percent
+}
+
 impl Config {
     /// This one with all that may change while the process runs taken from `new`: the levels of the log and the rates.
     pub(super) fn with_live_of(&self, new: &Self) -> Self {
         let mut changed = self.clone();
         changed.log.level.clone_from(&new.log.level);
-        let (gateway, new) = (&mut changed.gateway, &new.gateway);
-        macro_rules! live {
-            ($($key:ident)+) => { $( gateway.$key = new.$key; )+ };
-        }
-        live! {
-            requests_per_second requests_burst
-            sends_per_second sends_burst
-            conversation_sends_per_second conversation_sends_burst
-            accounts_per_second accounts_burst
-            contacts_per_minute contacts_burst
-            groups_per_minute groups_burst
-            searches_per_second searches_burst
-            bots_per_minute bots_burst
-            reports_per_minute reports_burst
-            typing_per_second typing_burst
-            drafts_per_second drafts_burst
-            new_account_age new_account_percent
-        }
+        copy_live(&new.gateway, &mut changed.gateway);
         changed
+    }
+
+    /// Section and key of all that may change while the process runs.
+    pub fn live_keys() -> impl Iterator<Item = (&'static str, &'static str)> {
+        std::iter::once(("log", "level")).chain(LIVE.iter().map(|&key| ("gateway", key)))
+    }
+
+    /// This one with these values of the registry's over it, by section and key.
+    ///
+    /// # Errors
+    ///
+    /// All values that are not allowed.
+    pub fn with_live_values(&self, values: &BTreeMap<(&str, &str), String>) -> Result<Self, Mistakes> {
+        let entry = |(&(section, key), value): (&(&str, &str), &String)| Entry {
+            section: section.to_owned(),
+            key: key.to_owned(),
+            raw: Raw::Bare(value.trim().to_owned()),
+            place: Place::Registry(format!("{section}.{key}")),
+        };
+        let entries = Entries { values: values.iter().map(entry).collect(), sections: Vec::new() };
+        read::read_over(self.clone(), &entries, Vec::new())
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Place {
     },
     /// An environment variable, by name.
     Variable(String),
+    /// A value of the live configuration in the registry, by name.
+    Registry(String),
 }
 
 impl fmt::Display for Place {
@@ -35,6 +37,7 @@ impl fmt::Display for Place {
             Self::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
             Self::File { path, line: None } => path.display().fmt(f),
             Self::Variable(name) => f.write_str(name),
+            Self::Registry(name) => write!(f, "live configuration: {name}"),
         }
     }
 }

@@ -36,9 +36,13 @@ pub(super) fn file_key(name: &str) -> String {
 
 /// The configuration, or all mistakes: those made before and those found here.
 pub(super) fn read(entries: &Entries, mistakes: Vec<Mistake>) -> Result<Config, Mistakes> {
+    read_over(Config::default(), entries, mistakes)
+}
+
+/// The same, with what is not said as it is in `config`.
+pub(super) fn read_over(mut config: Config, entries: &Entries, mistakes: Vec<Mistake>) -> Result<Config, Mistakes> {
     let mut reading = Reading { entries, mistakes };
     reading.find_unknown();
-    let mut config = Config::default();
     config.visit(&mut reading);
     let mut mistakes = reading.mistakes;
     if mistakes.is_empty() {
@@ -83,7 +87,7 @@ impl Reading<'_> {
     fn mistake(&mut self, entry: &Entry, text: String) {
         let text = match entry.place {
             Place::File { .. } => format!("[{}] {}: {text}", entry.section, entry.key),
-            Place::Variable(_) => text,
+            Place::Variable(_) | Place::Registry(_) => text,
         };
         self.mistakes.push(Mistake { place: entry.place.clone(), text });
     }

@@ -236,6 +236,9 @@ settings! {
 
     /// Outgoing webhooks.
     webhooks: Webhooks {
+        /// Where the user services of a distributed system, which deliver, reach gateways: HOST:PORT of one, or of Nginx in
+        /// front of them, for TCP. Empty: they deliver none. Not used in one process.
+        gateway: Option<String> = OptionalAddress, "";
         /// How long a receiver may take for one request.
         timeout: Duration = milliseconds(10..=600_000), 10_000;
         /// Attempts until an entry becomes a dead letter.

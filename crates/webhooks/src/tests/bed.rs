@@ -87,6 +87,7 @@ impl Bed {
             store: self.store.clone(),
             credentials: self.doorman.clone(),
             server: self.gateway.server(),
+            is_ours: Arc::new(|_| true),
             bell: self.bell.clone(),
             ids: Arc::clone(&self.ids),
             metrics: self.metrics.clone(),

@@ -11,7 +11,7 @@ use services::user;
 use webhooks::{Credential, Credentials};
 
 /// The user service lets webhooks act for their bots.
-pub(super) struct Bots(pub(super) Arc<user::Service>);
+pub(crate) struct Bots(pub(crate) Arc<user::Service>);
 
 #[async_trait]
 impl Credentials for Bots {
@@ -22,7 +22,7 @@ impl Credentials for Bots {
 }
 
 /// Where this process reaches the gateway that listens at an address.
-pub(super) fn reach(listening: SocketAddr) -> SocketAddr {
+pub(crate) fn reach(listening: SocketAddr) -> SocketAddr {
     let ip = match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

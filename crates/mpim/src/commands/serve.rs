@@ -1,0 +1,89 @@
+//! `mpim serve`: a process of a distributed system.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use tokio::net::TcpListener;
+
+use super::up::{Signals, raise_open_files, ready};
+use crate::{
+    assembly::Role,
+    config::Config,
+    logging::Logging,
+    serve::{Listeners, Node},
+};
+
+/// Run one process of a distributed system.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// What it does: one role, or several
+    #[arg(required = true, value_name = "ROLE")]
+    roles: Vec<Role>,
+    /// The configuration: mpim.toml, or an INI file; see `mpim config print`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) async fn run(mut args: ServeArgs) -> anyhow::Result<()> {
+    let config = Config::load(args.config.as_deref(), super::environment())?;
+    args.roles.sort_unstable();
+    args.roles.dedup();
+    let missing = config.missing_to_serve(&args.roles);
+    if !missing.is_empty() {
+        bail!("{}", missing.join("\n"));
+    }
+    let logging = Logging::start(&config.log)?;
+    raise_open_files();
+    let listeners = listen(&config, &args.roles).await?;
+    let mut signals = Signals::new()?;
+    let started = tokio::select! {
+        started = Node::start(&config, &args.roles, listeners, logging.levels()) => started,
+        signal = signals.next() => bail!("{signal} while starting"),
+    };
+    let node = started?;
+    let roles: Vec<&str> = args.roles.iter().map(|role| role.name()).collect();
+    let (roles, monitor) = (roles.join(" "), node.monitor());
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), roles, %monitor, clients = ?node.clients(), "started");
+    let mut is_ready = node.ready();
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        _ = is_ready.wait_for(|ready| *ready) => {
+            ready(node.clients().unwrap_or(monitor));
+            signals.next().await
+        }
+    };
+    tracing::info!(signal, "stopping; a second signal ends at once");
+    tokio::select! {
+        () = node.stop(config.server.shutdown_grace) => Ok(()),
+        signal = signals.next() => bail!("{signal} while stopping: ended at once; what was acknowledged is stored"),
+    }
+}
+
+/// Takes the addresses, or tells all that are taken already.
+async fn listen(config: &Config, roles: &[Role]) -> anyhow::Result<Listeners> {
+    let bind = async |what: &str, address: &str| {
+        let bound = TcpListener::bind(address).await;
+        bound.with_context(|| format!("{what}: cannot listen on {address}"))
+    };
+    let clients = async {
+        match roles.contains(&Role::Gateway) {
+            true => bind("[server] listen", &config.server.listen).await.map(Some),
+            false => Ok(None),
+        }
+    };
+    let rpc = async {
+        match roles.iter().any(|role| *role != Role::Gateway) {
+            true => bind("[rpc] listen", &config.rpc.listen).await.map(Some),
+            false => Ok(None),
+        }
+    };
+    match tokio::join!(clients, rpc, bind("[server] monitor", &config.server.monitor)) {
+        (Ok(clients), Ok(rpc), Ok(monitor)) => Ok(Listeners { clients, rpc, monitor }),
+        (clients, rpc, monitor) => {
+            let wrong = [clients.err(), rpc.err(), monitor.err()];
+            let lines: Vec<String> = wrong.into_iter().flatten().map(|error| format!("{error:#}")).collect();
+            bail!("{}", lines.join("\n"))
+        }
+    }
+}

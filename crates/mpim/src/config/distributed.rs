@@ -1,0 +1,239 @@
+//! What a process of a distributed system is given of the configuration, and what must not be missing then.
+
+use gateway::AdminKey;
+use registry::zookeeper;
+use rpc::Security;
+use services::user::SecretKey;
+use store::mysql::MysqlConfig;
+
+use super::{Config, Secret, settings::RedisCache, settings::RedisQueue};
+use crate::assembly::Role;
+
+/// The name that the certificates of all processes bear.
+const RPC_NAME: &str = "rpc.mpim.internal";
+/// Hexadecimal digits of a key.
+const KEY_DIGITS: usize = 64;
+
+impl Config {
+    /// All that is missing or wrong for a process with these roles, one line each, with what would be right.
+    pub fn missing_to_serve(&self, roles: &[Role]) -> Vec<String> {
+        let mut missing = Vec::new();
+        let stores = roles.iter().any(|role| *role != Role::Gateway);
+        if self.rpc.tls_files().is_none() {
+            match &self.rpc.secret {
+                None => missing.push(
+                    "[rpc] secret: needed (or secret_file, or tls_certificate, tls_key and tls_authority): what the \
+                     processes know each other by, the same for all; make one by `openssl rand -hex 32`"
+                        .to_owned(),
+                ),
+                Some(secret) => missing.extend(self::secret(secret).err()),
+            }
+        }
+        let tls = [&self.rpc.tls_certificate, &self.rpc.tls_key, &self.rpc.tls_authority];
+        if (1..tls.len()).contains(&tls.iter().filter(|file| file.is_some()).count()) {
+            missing.push("[rpc] tls_certificate, tls_key, tls_authority: all three are needed, or none".into());
+        }
+        if self.rpc.advertise.is_none() && is_everywhere(&self.rpc.listen) {
+            let listen = &self.rpc.listen;
+            missing.push(format!("[rpc] advertise: needed, as others do not reach {listen}: HOST:PORT where they do"));
+        }
+        if stores && self.mysql.url.is_none() {
+            missing.push("[mysql] url: needed (or url_file): mysql://USER:PASSWORD@HOST:PORT/DATABASE".into());
+        }
+        if roles.contains(&Role::User) {
+            match &self.server.secret_key {
+                None => missing.push(
+                    "[server] secret_key: needed (or secret_key_file): 64 hexadecimal digits, the same for all user services; \
+                     make one by `openssl rand -hex 32`"
+                        .to_owned(),
+                ),
+                Some(key) if digits(key).is_none() => {
+                    missing.push(format!("[server] secret_key: must be {KEY_DIGITS} hexadecimal digits"));
+                }
+                Some(_) => {}
+            }
+        }
+        if self.server.admin_key.as_ref().is_some_and(|key| key.expose().trim().parse::<AdminKey>().is_err()) {
+            missing.push(format!("[server] admin_key: must be {KEY_DIGITS} hexadecimal digits"));
+        }
+        missing
+    }
+
+    /// What tokens are signed with.
+    pub fn token_key(&self) -> Option<SecretKey> {
+        digits(self.server.secret_key.as_ref()?).map(SecretKey::from_bytes)
+    }
+
+    /// For `mpim admin`.
+    pub fn admin_key(&self) -> Option<AdminKey> {
+        self.server.admin_key.as_ref()?.expose().trim().parse().ok()
+    }
+
+    /// How processes know each other.
+    ///
+    /// # Errors
+    ///
+    /// Neither way is there, the secret is too short, or a certificate cannot be used.
+    pub fn rpc_security(&self) -> Result<Security, String> {
+        match (self.rpc.tls_files(), &self.rpc.secret) {
+            (Some(files), _) => rpc::Tls::load(files).map(Security::Tls).map_err(|error| format!("[rpc] {error}")),
+            (None, Some(secret)) => self::secret(secret).map(Security::Secret),
+            (None, None) => Err("[rpc] secret: needed".into()),
+        }
+    }
+
+    /// For the RPC to other processes.
+    pub fn rpc_channel(&self) -> rpc::ChannelConfig {
+        rpc::ChannelConfig {
+            zone: self.rpc.zone.clone(),
+            connections_per_instance: self.rpc.connections,
+            ..rpc::ChannelConfig::default()
+        }
+    }
+
+    /// For the registry.
+    pub fn zookeeper(&self) -> zookeeper::Config {
+        zookeeper::Config {
+            servers: self.zookeeper.hosts.clone(),
+            prefix: self.zookeeper.root.clone(),
+            session_timeout: self.zookeeper.session_timeout,
+            ..zookeeper::Config::default()
+        }
+    }
+
+    /// For the database.
+    pub fn mysql(&self) -> Option<MysqlConfig> {
+        let url = self.mysql.url.as_ref()?.expose().to_owned();
+        let replica = self.mysql.replica_url.as_ref().map(|url| url.expose().to_owned());
+        Some(MysqlConfig { replica, connections_max: self.mysql.max_connections, ..MysqlConfig::new(url) })
+    }
+
+    /// For the message queue.
+    pub fn redis_queue(&self) -> queue::redis::Config {
+        let RedisQueue { host, port, database, url, username, password, .. } = &self.redis_queue;
+        queue::redis::Config {
+            url: redis_url(host, *port, *database, url.as_ref(), username, password.as_ref()),
+            max_connections: self.redis_queue.max_connections as usize,
+            timeout: self.redis_queue.timeout,
+            batch_size: self.redis_queue.batch_size,
+            batch_timeout: self.redis_queue.batch_timeout,
+            max_retries: self.redis_queue.max_retries,
+            ..queue::redis::Config::default()
+        }
+    }
+
+    /// For the cache.
+    pub fn redis_cache(&self) -> cache::redis::Config {
+        let RedisCache { host, port, database, url, username, password, .. } = &self.redis_cache;
+        cache::redis::Config {
+            url: redis_url(host, *port, *database, url.as_ref(), username, password.as_ref()),
+            max_connections: self.redis_cache.max_connections as usize,
+            timeout: self.redis_cache.timeout,
+            ..cache::redis::Config::default()
+        }
+    }
+}
+
+impl super::Rpc {
+    /// The files of mutual TLS, if all are named.
+    fn tls_files(&self) -> Option<rpc::TlsFiles> {
+        Some(rpc::TlsFiles {
+            certificate: self.tls_certificate.clone()?,
+            key: self.tls_key.clone()?,
+            authorities: self.tls_authority.clone()?,
+            name: RPC_NAME.into(),
+        })
+    }
+}
+
+fn secret(secret: &Secret) -> Result<rpc::Secret, String> {
+    rpc::Secret::new(secret.expose().trim()).map_err(|error| format!("[rpc] secret: {error}"))
+}
+
+/// Whether an address is all of this machine's, which tells nobody where to connect.
+fn is_everywhere(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    ["0.0.0.0", "[::]"].contains(&host)
+}
+
+fn digits(key: &Secret) -> Option<[u8; KEY_DIGITS / 2]> {
+    let text = key.expose().trim();
+    if text.len() != KEY_DIGITS || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; KEY_DIGITS / 2];
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// As a URL, unless there is one.
+fn redis_url(
+    host: &str,
+    port: u16,
+    database: u32,
+    url: Option<&Secret>,
+    username: &str,
+    password: Option<&Secret>,
+) -> String {
+    if let Some(url) = url {
+        return url.expose().trim().to_owned();
+    }
+    let password = password.map(|password| format!(":{}", encoded(password.expose())));
+    let login = match (username, password) {
+        ("", None) => String::new(),
+        (name, password) => format!("{}{}@", encoded(name), password.unwrap_or_default()),
+    };
+    format!("redis://{login}{host}:{port}/{database}")
+}
+
+/// With `%` for all that may mean something else in a URL.
+fn encoded(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
+    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::read(Some((Path::new("mpim.toml"), text)), std::iter::empty()).unwrap()
+    }
+
+    #[test]
+    fn all_that_is_missing_is_named_at_once_and_nothing_that_the_roles_do_not_need() {
+        let all = config("").missing_to_serve(&Role::ALL);
+        let names = |missing: &[String]| {
+            missing.iter().map(|line| line.split(':').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&all), ["[rpc] secret", "[mysql] url", "[server] secret_key"]);
+        assert_eq!(names(&config("").missing_to_serve(&[Role::Gateway])), ["[rpc] secret"]);
+        let wrong = config(
+            "[rpc]\nsecret = \"short\"\nlisten = \"0.0.0.0:7000\"\ntls_key = \"k\"\n[server]\nsecret_key = \"ab\"\nadmin_key = \"x\"\n",
+        );
+        let wrong = names(&wrong.missing_to_serve(&[Role::User]));
+        let expected = [
+            "[rpc] secret",
+            "[rpc] tls_certificate, tls_key, tls_authority",
+            "[rpc] advertise",
+            "[mysql] url",
+            "[server] secret_key",
+            "[server] admin_key",
+        ];
+        assert_eq!(wrong, expected);
+    }
+
+    #[test]
+    fn redis_is_named_by_host_and_port_or_by_a_url() {
+        let given =
+            config("[redis_queue]\nhost = \"r\"\nport = 7\ndatabase = 2\nusername = \"u\"\npassword = \"p@/\"\n");
+        assert_eq!(given.redis_queue().url, "redis://u:p%40%2F@r:7/2");
+        assert_eq!(config("").redis_cache().url, "redis://127.0.0.1:6379/0");
+        let url = "redis+cluster://a:1,b:2";
+        assert_eq!(config(&format!("[redis_cache]\nurl = \"{url}\"\n")).redis_cache().url, url);
+    }
+}

@@ -1,0 +1,275 @@
+//! A process of a distributed system: `mpim serve ROLE…`.
+//!
+//! It takes clients, or runs services that others call by RPC, or both. The registry tells who else is there.
+
+mod back_ends;
+mod discovery;
+mod live;
+mod node_number;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use api::{GroupServer, MessageServer, PresenceServer, UserServer};
+use gateway::Gateway;
+use prometheus_client::registry::Registry as Metrics;
+use protocol::{GatewayId, IdGenerator};
+use queue::redis::RedisQueue;
+use registry::{Instance, Registration, Registry as _, ZooKeeperRegistry};
+use services::Clock;
+use store::mysql::MysqlStore;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use webhooks::Webhooks;
+
+use self::{back_ends::Connected, discovery::Discovery};
+use crate::{
+    assembly::{BackEnds, Bots, Local, Role, Stores},
+    config::Config,
+    logging::Levels,
+    monitor::{Monitor, Readiness},
+};
+
+/// The least time for calls, services and the store to end.
+const REST_MIN: Duration = Duration::from_secs(5);
+
+/// Sockets that a process listens on.
+pub struct Listeners {
+    /// For clients, if it is a gateway.
+    pub clients: Option<TcpListener>,
+    /// For other processes, if it runs services.
+    pub rpc: Option<TcpListener>,
+    /// For those who run it.
+    pub monitor: TcpListener,
+}
+
+/// The running process. To be ended with [`stop`](Self::stop); dropped or killed instead, it loses nothing acknowledged.
+pub struct Node {
+    gateway: Option<Arc<Gateway>>,
+    webhooks: Option<Webhooks>,
+    registrations: Vec<Registration>,
+    server: Option<rpc::Server>,
+    local: Local,
+    discovery: Discovery,
+    registry: ZooKeeperRegistry,
+    queue: Arc<RedisQueue>,
+    store: Option<Arc<MysqlStore>>,
+    monitor: Monitor,
+    readiness: Readiness,
+    _tasks: JoinSet<()>,
+}
+
+impl Node {
+    /// Connects to what it needs, starts what `roles` say, and announces it. Where it waits, `/readyz` tells what for.
+    ///
+    /// # Errors
+    ///
+    /// All that cannot be reached, one line each; or the database is newer than this program.
+    pub async fn start(config: &Config, roles: &[Role], listeners: Listeners, levels: Levels) -> anyhow::Result<Self> {
+        let readiness = Readiness::new();
+        let mut metrics = Metrics::default();
+        let services: Vec<Role> = roles.iter().copied().filter(|role| *role != Role::Gateway).collect();
+        let Connected { registry, queue, stores } = back_ends::connect(config, !services.is_empty()).await?;
+        queue.metrics().register(metrics.sub_registry_with_prefix("mpim_queue"));
+        let shared: Arc<dyn registry::Registry> = Arc::new(registry.clone());
+        let lease = shared.lease_node().await?;
+        let newest = match &stores {
+            Some((store, _)) => store.newest_id().await?,
+            None => 0,
+        };
+        let ids = Arc::new(IdGenerator::new(lease.number()).after(newest));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(node_number::keep(lease, Arc::clone(&shared), Arc::clone(&ids)));
+
+        let rpc_metrics = rpc::Metrics::new(metrics.sub_registry_with_prefix("mpim_rpc"));
+        let security = config.rpc_security().map_err(anyhow::Error::msg)?;
+        let discovery = Discovery::start(&*shared, &security, &config.rpc_channel(), &rpc_metrics, &readiness).await?;
+        let clock = Clock::system();
+        let local = match &stores {
+            None => Local::default(),
+            Some((store, cache)) => {
+                cache.metrics().register(metrics.sub_registry_with_prefix("mpim_cache"));
+                let back_ends = BackEnds {
+                    stores: Stores::of(store),
+                    cache: cache.clone(),
+                    queue: queue.clone(),
+                    ids: Arc::clone(&ids),
+                    clock: clock.clone(),
+                };
+                let remote = Some(&discovery.services);
+                Local::start(&services, config, back_ends, config.token_key(), remote, &mut metrics).await?
+            }
+        };
+
+        let mut registrations = Vec::new();
+        let server = match listeners.rpc {
+            None => None,
+            Some(listener) => {
+                let targets = served(&local);
+                let server =
+                    rpc::Server::start(listener, targets, security, rpc::ServerConfig::default(), &rpc_metrics)?;
+                for role in &services {
+                    let address = advertised(config, server.address());
+                    registrations.push(shared.register(instance(config, *role, address)).await?);
+                }
+                Some(server)
+            }
+        };
+
+        let webhooks = match (&local.user, &stores, &config.webhooks.gateway) {
+            (Some(user), Some((store, _)), Some(gateway)) => {
+                let own = server.as_ref().map(|server| advertised(config, server.address()));
+                let peers = discovery::endpoints(shared.watch(Role::User.name()).await?, &mut tasks);
+                let parts = webhooks::Parts {
+                    store: store.clone(),
+                    credentials: Arc::new(Bots(user.clone())),
+                    server: format!("tcp://{gateway}").parse()?,
+                    is_ours: Arc::new(move |webhook| is_owner(&peers.borrow(), webhook, own.as_deref())),
+                    bell: local.bell.clone(),
+                    ids: Arc::clone(&ids),
+                    metrics: webhooks::Metrics::new(metrics.sub_registry_with_prefix("mpim_webhooks")),
+                };
+                Some(Webhooks::start(config.webhooks(), parts))
+            }
+            _ => None,
+        };
+
+        let gateway_metrics = roles.contains(&Role::Gateway).then(|| gateway::Metrics::new(&mut metrics));
+        let metrics = Arc::new(metrics);
+        let exposition: crate::monitor::Exposition = Arc::new(move || {
+            let mut text = String::new();
+            // Writing to a String does not fail.
+            let _ = prometheus_client::encoding::text::encode(&mut text, &metrics);
+            text
+        });
+        let monitor = Monitor::start(listeners.monitor, exposition.clone(), readiness.clone())?;
+        let gateway = match (listeners.clients, gateway_metrics) {
+            (Some(listener), Some(gateway_metrics)) => {
+                let gateway = Gateway::start(
+                    gateway::Config { admin_key: config.admin_key(), ..config.gateway() },
+                    GatewayId::new(ids.generate(clock.now()).get()),
+                    local.services(Some(&discovery.services))?,
+                    queue.clone(),
+                    listener,
+                    gateway_metrics,
+                    exposition,
+                    readiness.ready(),
+                )
+                .await?;
+                let address = gateway.local_addr().to_string();
+                registrations.push(shared.register(instance(config, Role::Gateway, address)).await?);
+                Some(Arc::new(gateway))
+            }
+            _ => None,
+        };
+        tasks.spawn(live::follow(Arc::clone(&shared), config.clone(), gateway.clone(), levels));
+        readiness.has("start");
+        let store = stores.map(|(store, _)| store);
+        Ok(Self {
+            gateway,
+            webhooks,
+            registrations,
+            server,
+            local,
+            discovery,
+            registry,
+            queue,
+            store,
+            monitor,
+            readiness,
+            _tasks: tasks,
+        })
+    }
+
+    /// Where clients connect, if it is a gateway.
+    pub fn clients(&self) -> Option<SocketAddr> {
+        self.gateway.as_ref().map(|gateway| gateway.local_addr())
+    }
+
+    /// Where it tells how it is.
+    pub fn monitor(&self) -> SocketAddr {
+        self.monitor.address()
+    }
+
+    /// Whether it is ready to serve, now and whenever that changes.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.readiness.ready()
+    }
+
+    /// The gateway, for its limits.
+    pub fn gateway(&self) -> Option<&Gateway> {
+        self.gateway.as_deref()
+    }
+
+    /// Takes leave of clients and of other processes, finishes what was accepted, closes the store. Clients have `grace` to take
+    /// what is theirs, and the rest as long again; what is not done then is left as a kill would leave it.
+    pub async fn stop(mut self, grace: Duration) {
+        self.readiness.waits("stop", "it is told to stop");
+        if let Some(webhooks) = self.webhooks {
+            webhooks.stop().await;
+        }
+        if let Some(gateway) = self.gateway {
+            gateway.drain(grace).await;
+        }
+        let rest = async {
+            // Callers go elsewhere; what they have asked for is finished.
+            self.registrations.clear();
+            if let Some(server) = self.server.take() {
+                server.stop(grace.max(REST_MIN)).await;
+            }
+            self.local.stop().await;
+            self.discovery.close().await;
+            self.queue.close().await;
+            self.registry.close().await;
+            if let Some(store) = self.store {
+                store.close().await;
+            }
+        };
+        if tokio::time::timeout(2 * grace.max(REST_MIN), rest).await.is_err() {
+            tracing::warn!("stopped before everything was written; what was acknowledged is");
+        }
+    }
+}
+
+/// What others may call here.
+fn served(local: &Local) -> Vec<Arc<dyn rpc::Service>> {
+    let mut services: Vec<Arc<dyn rpc::Service>> = Vec::new();
+    if let Some(user) = &local.user {
+        services.push(Arc::new(UserServer::new(user.clone())));
+    }
+    if let Some(message) = &local.message {
+        services.push(Arc::new(MessageServer::new(message.clone())));
+    }
+    if let Some(presence) = &local.presence {
+        services.push(Arc::new(PresenceServer::new(presence.clone())));
+    }
+    if let Some(group) = &local.group {
+        services.push(Arc::new(GroupServer::new(group.clone())));
+    }
+    services
+}
+
+fn instance(config: &Config, role: Role, address: String) -> Instance {
+    Instance {
+        service: role.name().into(),
+        address,
+        zone: config.rpc.zone.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        weight: config.rpc.weight,
+    }
+}
+
+/// Where others reach this process.
+fn advertised(config: &Config, listening: SocketAddr) -> String {
+    match &config.rpc.advertise {
+        None => listening.to_string(),
+        Some(address) => match address.strip_suffix(":0") {
+            Some(host) => format!("{host}:{}", listening.port()),
+            None => address.clone(),
+        },
+    }
+}
+
+/// Whether this process, reached at `own`, is the one of these that something belongs to.
+fn is_owner(peers: &[rpc::Endpoint], key: u64, own: Option<&str>) -> bool {
+    rpc::owner_among(peers, key).is_some_and(|owner| Some(owner.address.as_str()) == own)
+}
