@@ -7,6 +7,7 @@ use super::{
     append::{Outcome, Written},
     convert::{self, ENTRY_COLUMNS, bound, column},
     logs::{Log, Member},
+    standing::other,
     views::Sight,
     writer::Writer,
 };
@@ -48,7 +49,9 @@ impl Writer<'_> {
             match change.kind {
                 ChangeKind::Recall { .. } => self.erase_message(conversation, change.target)?,
                 ChangeKind::Pin(true) => self.pin(conversation, change.target, position, withheld)?,
-                ChangeKind::Pin(false) => self.unpin(conversation, change.target, withheld)?,
+                ChangeKind::Pin(false) => {
+                    self.unpin(conversation, change.target, withheld.then(|| other(log, column(entry.sender.get()))))?;
+                }
                 ChangeKind::Edit { .. } | ChangeKind::React => {}
             }
         }
@@ -87,9 +90,7 @@ impl Writer<'_> {
             ChangeKind::Pin(_) if log.kind == ConversationKind::Group && !administers => Some(Refused::RoleTooLow),
             ChangeKind::Pin(true) => None,
             ChangeKind::Pin(false) => {
-                let pinned = self
-                    .prepared("SELECT 1 FROM pins WHERE conversation = ?1 AND target = ?2")?
-                    .exists([conversation, column(change.target)])?;
+                let pinned = is_pinned(self.connection, conversation, column(change.target), sender)?;
                 (!pinned).then_some(Refused::NothingThere)
             }
         };
@@ -134,17 +135,30 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Removes a pin; if the other does not see that, only one that the other does not see.
-    fn unpin(&mut self, conversation: i64, target: u64, withheld: bool) -> rusqlite::Result<()> {
-        self.prepared(if withheld {
-            "DELETE FROM pins WHERE conversation = ?1 AND target = ?2 AND EXISTS (SELECT 1 FROM entries
-                 WHERE entries.conversation = ?1 AND entries.position = pins.position AND withheld)"
-        } else {
-            "DELETE FROM pins WHERE conversation = ?1 AND target = ?2"
-        })?
-        .execute([conversation, column(target)])?;
+    /// Removes a pin; if somebody does not see that, only once that one sees none.
+    fn unpin(&mut self, conversation: i64, target: u64, withheld_from: Option<i64>) -> rusqlite::Result<()> {
+        let target = column(target);
+        if let Some(user) = withheld_from
+            && is_pinned(self.connection, conversation, target, user)?
+        {
+            return Ok(());
+        }
+        self.prepared("DELETE FROM pins WHERE conversation = ?1 AND target = ?2")?.execute([conversation, target])?;
         Ok(())
     }
+}
+
+/// Whether a message is pinned as a user sees it: the last pin or removal that is shown to that user decides.
+fn is_pinned(connection: &Connection, conversation: i64, target: i64, user: i64) -> rusqlite::Result<bool> {
+    let content: Option<Vec<u8>> = connection
+        .prepare_cached(
+            "SELECT content FROM entries INDEXED BY entries_by_target
+             WHERE conversation = ?1 AND target = ?2 AND kind = ?3 AND (NOT withheld OR sender = ?4)
+             ORDER BY revision DESC LIMIT 1",
+        )?
+        .query_row(params![conversation, target, kinds::PIN, user], |row| row.get(0))
+        .optional()?;
+    Ok(content.is_some_and(|content| kinds::pins(&content.into())))
 }
 
 /// The changes of these messages, ascending after a position.
@@ -176,15 +190,20 @@ pub(super) fn read(
 
 /// The messages that are pinned, those pinned last first.
 pub(super) fn pins(connection: &Connection, sight: &Sight<'_>, limit: u32) -> rusqlite::Result<Vec<Entry>> {
-    let mut pinned = connection.prepare_cached(
-        "SELECT pins.target FROM pins JOIN entries USING (conversation, position)
-         WHERE conversation = ?1 AND (NOT withheld OR sender = ?2) ORDER BY position DESC LIMIT ?3",
-    )?;
+    // What somebody has pinned; where something was withheld, the two of a direct conversation differ.
+    let mut pinned =
+        connection.prepare_cached("SELECT target FROM pins WHERE conversation = ?1 ORDER BY position DESC")?;
     let mut message = connection
         .prepare_cached(&format!("SELECT {ENTRY_COLUMNS} FROM entries WHERE conversation = ?1 AND position = ?2"))?;
-    let targets: Vec<i64> = pinned
-        .query_map(params![sight.conversation(), sight.reader(), limit], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
+    let (mut rows, mut targets) = (pinned.query([sight.conversation()])?, Vec::new());
+    while targets.len() < limit as usize
+        && let Some(row) = rows.next()?
+    {
+        let target = row.get(0)?;
+        if is_pinned(connection, sight.conversation(), target, sight.reader())? {
+            targets.push(target);
+        }
+    }
     targets
         .into_iter()
         .map(|target| message.query_row([sight.conversation(), target], |row| sight.entry(row)))
