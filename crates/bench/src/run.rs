@@ -29,6 +29,9 @@ const SEEDS: std::ops::Range<u64> = 0..1 << 53;
 /// The scenario cannot be run to its end.
 pub async fn run(args: BenchArgs) -> Result<ExitCode> {
     let BenchArgs { scenario, common } = args;
+    if let Scenario::Group(args) = &scenario {
+        args.check()?;
+    }
     files::allow(&scenario)?;
     let passwords = if matches!(scenario, Scenario::Login(_)) { Passwords::Real } else { Passwords::Cheap };
     let server = Server::start(&common, passwords).await?;
