@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
+use protocol::limits::MEMBERS_MAX;
 
 /// Load and latency of a server, or the delivery check with real dialogues.
 #[derive(Debug, Clone, Args)]
@@ -140,6 +141,24 @@ pub struct GroupArgs {
     pub away: u32,
 }
 
+impl GroupArgs {
+    /// Refuses groups that the server would refuse, before anything is set up for them.
+    ///
+    /// # Errors
+    ///
+    /// A group would have more members than it may, with the one who joins and leaves.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let (members, away, most) = (u64::from(self.members), u64::from(self.away), MEMBERS_MAX - 1);
+        anyhow::ensure!(
+            members + away <= most,
+            "--members {members} and --away {away} make {}: together at most {most}, as a group has at most {MEMBERS_MAX} \
+             members (MEMBERS_MAX) and one more joins and leaves",
+            members + away
+        );
+        Ok(())
+    }
+}
+
 /// Options of `login`.
 #[derive(Debug, Clone, Args)]
 pub struct LoginArgs {
@@ -214,5 +233,19 @@ fn positive(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if rate > 0.0 && rate <= 1e6 => Ok(rate),
         _ => Err("must be a number above 0, at most 1000000".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_that_would_be_too_large_are_refused_before_anything_is_set_up() {
+        let check = |members, away| GroupArgs { groups: 1, members, away }.check();
+        check(500, 0).unwrap();
+        check(1_000, 98_999).unwrap();
+        let refused = check(1_000, 99_000).unwrap_err().to_string();
+        assert!(refused.contains("at most 99999") && refused.contains("MEMBERS_MAX"), "{refused}");
     }
 }

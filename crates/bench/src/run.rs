@@ -30,6 +30,9 @@ const SEEDS: std::ops::Range<u64> = 0..1 << 53;
 /// The scenario cannot be run to its end.
 pub async fn run(args: BenchArgs) -> Result<ExitCode> {
     let BenchArgs { scenario, common } = args;
+    if let Scenario::Group(args) = &scenario {
+        args.check()?;
+    }
     files::allow(&scenario)?;
     match &scenario {
         // These need no system around them.

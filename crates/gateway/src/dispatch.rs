@@ -163,7 +163,7 @@ impl Dispatch {
             Request::Search(request) => Answer::Found(message.search(call, request).await?),
             Request::CreateBot(request) => Answer::Bot(user.create_bot(call, request).await?),
             Request::ListBots(request) => Answer::Bots(user.list_bots(call, request).await?),
-            Request::DeleteBot(request) => Answer::Done(user.delete_bot(call, request).await?),
+            Request::DeleteBot(request) => Answer::Done(self.ended(call, user.delete_bot(call, request).await?).await?),
             Request::CreateApiKey(request) => Answer::ApiKey(user.create_api_key(call, request).await?),
             Request::ListApiKeys(request) => Answer::ApiKeys(user.list_api_keys(call, request).await?),
             Request::RevokeApiKey(request) => Answer::Done(user.revoke_api_key(call, request).await?),
@@ -180,7 +180,9 @@ impl Dispatch {
             }
             Request::DeleteIncomingWebhook(request) => Answer::Done(user.delete_incoming_webhook(call, request).await?),
             Request::Report(request) => Answer::Done(user.report(call, request).await?),
-            Request::DeleteAccount(request) => Answer::Done(user.delete_account(call, request).await?),
+            Request::DeleteAccount(request) => {
+                Answer::Done(self.ended(call, user.delete_account(call, request).await?).await?)
+            }
         })
     }
 

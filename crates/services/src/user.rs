@@ -21,7 +21,8 @@ use std::{
 };
 
 use api::{
-    Call, Caller, ConnectIdentity, Identity, IncomingTarget, MessageService, Token, UserService, contact_act::What,
+    AccountEnd, Call, Caller, ConnectIdentity, Identity, IncomingTarget, MessageService, Token, UserService,
+    contact_act::What,
 };
 use async_trait::async_trait;
 use cache::{Cache, Lookup, LookupConfig};
@@ -354,8 +355,8 @@ impl UserService for Service {
         self.change_name(call, request).await
     }
 
-    async fn delete_account(&self, call: &Call, request: wire::DeleteAccount) -> Result<Done> {
-        self.close_own(call, request).await.map(done)
+    async fn delete_account(&self, call: &Call, request: wire::DeleteAccount) -> Result<AccountEnd> {
+        self.close_own(call, request).await
     }
 
     async fn request_friend(&self, call: &Call, request: wire::RequestFriend) -> Result<Done> {
@@ -396,9 +397,9 @@ impl UserService for Service {
         self.own_bots(call).await
     }
 
-    async fn delete_bot(&self, call: &Call, request: wire::DeleteBot) -> Result<Done> {
+    async fn delete_bot(&self, call: &Call, request: wire::DeleteBot) -> Result<AccountEnd> {
         let bot = self.own_bot(call, request.bot).await?;
-        self.close_bot(UserId::new(bot.user.id)).await.map(done)
+        self.close_bot(UserId::new(bot.user.id)).await
     }
 
     async fn create_api_key(&self, call: &Call, request: wire::CreateApiKey) -> Result<wire::ApiKey> {

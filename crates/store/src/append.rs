@@ -121,8 +121,8 @@ pub(crate) trait Ledger {
     fn stored(&mut self, sender: UserId, id: EntryId) -> Result<Option<Stored>, Self::Error>;
     /// What is at a position, if anything is.
     fn target(&mut self, conversation: ConversationId, position: u64) -> Result<Option<Target>, Self::Error>;
-    /// Whether the message is pinned.
-    fn is_pinned(&mut self, conversation: ConversationId, target: u64) -> Result<bool, Self::Error>;
+    /// Whether the message is pinned as a member sees it: the last pin or removal that is shown to the member decides.
+    fn is_pinned(&mut self, conversation: ConversationId, target: u64, reader: UserId) -> Result<bool, Self::Error>;
     /// Whether the user was banned.
     fn is_banned(&mut self, conversation: ConversationId, user: UserId) -> Result<bool, Self::Error>;
     /// Until when somebody is muted who is no member; 0: not muted.
@@ -152,16 +152,18 @@ pub(crate) trait Ledger {
 
     /// Erases what a message says and said: its content, that of its edits, its mentions, its pin.
     fn erase_message(&mut self, conversation: ConversationId, target: u64) -> Result<(), Self::Error>;
-    /// Pins a message by the entry at `position`. One that is `withheld` leaves a pin that is there.
+    /// A message was pinned by the entry at `position`. If `only` one member sees that, a pin that is there stays.
     fn pin(
         &mut self,
         conversation: ConversationId,
         target: u64,
         position: u64,
-        withheld: bool,
+        only: Option<UserId>,
     ) -> Result<(), Self::Error>;
-    /// Removes a pin; if `withheld`, only one that is withheld itself.
-    fn unpin(&mut self, conversation: ConversationId, target: u64, withheld: bool) -> Result<(), Self::Error>;
+    /// A pin was taken back; perhaps `only` one member sees that. What is kept of the pin stays.
+    fn unpin(&mut self, conversation: ConversationId, target: u64, only: Option<UserId>) -> Result<(), Self::Error>;
+    /// Keeps nothing of a pin any longer: nobody sees one.
+    fn forget_pin(&mut self, conversation: ConversationId, target: u64) -> Result<(), Self::Error>;
 
     /// Makes a group's log.
     fn make_group_log(&mut self, conversation: ConversationId, log: Log) -> Result<(), Self::Error>;

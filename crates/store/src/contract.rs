@@ -133,6 +133,7 @@ macro_rules! contract_suite {
                 remarks_are_kept_and_contacts_listed_in_pages,
                 strangers_do_not_write_to_those_who_want_friends_only,
                 what_the_blocked_write_is_withheld,
+                each_of_two_sees_the_pins_that_the_log_tells,
                 a_recall_erases_for_both_whatever_they_are_to_each_other,
                 the_blocked_are_not_told_of_reading,
                 a_block_holds_in_a_conversation_opened_later,

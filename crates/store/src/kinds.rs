@@ -12,8 +12,8 @@ pub(crate) const MESSAGE_MAX: u32 = 89;
 pub(crate) const RECALLED: u32 = 90;
 /// Another content for a message.
 pub(crate) const EDIT: u32 = 112;
-/// The last kind of what is done to messages: a pin.
-const CHANGE_MAX: u32 = 115;
+/// A pin, or its removal: the last kind of what is done to messages.
+pub(crate) const PIN: u32 = 115;
 
 /// In the place of a message that was recalled.
 pub(crate) fn recalled() -> Bytes {
@@ -43,6 +43,11 @@ pub(crate) fn edited(content: &Bytes) -> Option<RawContent> {
     }
 }
 
+/// Whether the content pins a message, rather than to remove a pin.
+pub(crate) fn pins(content: &Bytes) -> bool {
+    matches!(kind(content), Some(content::Kind::Pin(pin)) if !pin.removed)
+}
+
 /// The position of the message that an edit is of.
 pub(crate) fn edit_target(content: &Bytes) -> Option<u64> {
     match kind(content)? {
@@ -63,7 +68,7 @@ pub(crate) fn encoded(kind: content::Kind) -> Bytes {
 
 /// Whether an entry of this kind does something to a message: edits, recalls, marks or pins it.
 pub(crate) fn is_change(kind: u32) -> bool {
-    (EDIT..=CHANGE_MAX).contains(&kind)
+    (EDIT..=PIN).contains(&kind)
 }
 
 #[cfg(test)]

@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 
-use api::Call;
+use api::{AccountEnd, Call};
 use protocol::{
-    Result,
+    Error, Result,
     wire::{
-        Conversation, ConversationKind, GetGroup, GroupInfo, JoinRequests, ListBans, ListJoinRequests, ListMembers,
-        ListReceipts, Members, Receipts, Sync, SyncPage, UserInfo, Users,
+        Conversation, ConversationKind, Done, ErrorCode, GetGroup, GroupInfo, JoinRequests, ListBans, ListJoinRequests,
+        ListMembers, ListReceipts, Members, Receipts, Sync, SyncPage, UserInfo, Users,
     },
 };
 
 use super::Dispatch;
+
+/// Groups that a refusal names.
+const GROUPS_NAMED_MAX: usize = 10;
 
 impl Dispatch {
     /// The conversations that moved, with their peers, titles and avatars.
@@ -52,6 +55,22 @@ impl Dispatch {
         let me = group.me.as_mut().and_then(|me| me.user.as_mut());
         self.introduce(call, me.into_iter().collect()).await?;
         Ok(group)
+    }
+
+    /// An account has ended, or has not, as it owns groups: they are named by their titles.
+    pub(super) async fn ended(&self, call: &Call, AccountEnd { mut owned }: AccountEnd) -> Result<Done> {
+        if owned.is_empty() {
+            return Ok(Done {});
+        }
+        let (count, more) = (owned.len(), if owned.len() > GROUPS_NAMED_MAX { " …" } else { "" });
+        owned.truncate(GROUPS_NAMED_MAX);
+        let groups = self.groups(call, owned.clone()).await?;
+        let title = |id: u64| groups.get(&id).map_or("", |group| group.title.as_str());
+        let named: Vec<_> = owned.into_iter().map(|id| format!("{:?} ({id})", title(id))).collect();
+        let named = named.join(", ");
+        let message =
+            format!("{count} groups with other members are owned: {named}{more}; transfer or dissolve them first");
+        Err(Error::new(ErrorCode::Conflict, message))
     }
 
     /// Fills in the peers, and the groups' titles and avatars.

@@ -6,9 +6,10 @@ use std::{
 };
 
 use api::{
-    Announcement, AppendRequest, Arrival, Call, ConnectIdentity, FilterMembersRequest, GroupIds, GroupService, Groups,
-    Identity, IncomingTarget, ListGroupsRequest, MessageService, OpenDirectRequest, PresenceService, SendRequest,
-    SendResponse, SendResult, Services, Token, UserIds, UserService, Watched, send_result,
+    AccountEnd, Announcement, AppendRequest, Arrival, Call, ConnectIdentity, FilterMembersRequest, GroupIds,
+    GroupService, Groups, Identity, IncomingTarget, ListGroupsRequest, MessageService, OpenDirectRequest,
+    PresenceService, SendRequest, SendResponse, SendResult, Services, Token, UserIds, UserService, Watched,
+    send_result,
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -207,8 +208,10 @@ impl UserService for Fake {
         self.asked("request_friend", call)
     }
 
-    async fn delete_account(&self, call: &Call, _: DeleteAccount) -> Result<Done> {
-        self.asked("delete_account", call)
+    async fn delete_account(&self, call: &Call, request: DeleteAccount) -> Result<AccountEnd> {
+        // The password says what is in the way.
+        let owned = request.password.split(',').filter_map(|id| id.parse().ok()).collect();
+        self.asked("delete_account", call).map(|_| AccountEnd { owned })
     }
 
     async fn list_bots(&self, _: &Call, _: ListBots) -> Result<Bots> {

@@ -4,8 +4,8 @@ use protocol::{
     TCP_PREFACE, WEBSOCKET_JSON, WEBSOCKET_PROTOBUF,
     limits::CLIENT_FRAME_BYTES_MAX,
     wire::{
-        ClientFrame, ErrorCode, FindUsers, GoodbyeReason, History, ListMembers, LogIn, OpenDirect, Ping, ServerFrame,
-        Sync, client_frame::Body as Request, open_direct, send::Target, server_frame::Body,
+        ClientFrame, DeleteAccount, ErrorCode, FindUsers, GoodbyeReason, History, ListMembers, LogIn, OpenDirect, Ping,
+        ServerFrame, Sync, client_frame::Body as Request, open_direct, send::Target, server_frame::Body,
     },
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -102,6 +102,10 @@ async fn answers_bear_the_names_and_titles_that_the_message_service_does_not_kno
     let unknown = OpenDirect { peer: Some(open_direct::Peer::Name("nobody".into())) };
     let Body::Error(error) = client.ask(Request::OpenDirect(unknown)).await else { panic!() };
     assert_eq!((error.code(), error.message.as_str()), (ErrorCode::NotFound, "user \"nobody\" does not exist"));
+    let owner = DeleteAccount { password: "300,301".into() };
+    let Body::Error(error) = client.ask(Request::DeleteAccount(owner)).await else { panic!() };
+    assert_eq!(error.code(), ErrorCode::Conflict);
+    assert!(error.message.contains(r#""group-300" (300), "group-301" (301)"#), "{}", error.message);
     let gone = OpenDirect { peer: Some(open_direct::Peer::User(DELETED)) };
     let Body::Error(error) = client.ask(Request::OpenDirect(gone)).await else { panic!() };
     assert_eq!((error.code(), error.message.as_str()), (ErrorCode::NotFound, "user 999 does not exist"));

@@ -105,7 +105,7 @@ async fn suspend(server: &Server, printer: Printer, name: String, suspended: boo
 }
 
 async fn reports(server: &Server, printer: Printer, closed: bool) -> anyhow::Result<()> {
-    let mut before = 0;
+    let (mut before, mut found) = (0, false);
     loop {
         let answer = server.ask(Request::ListReports(ListReports { closed, before, limit: PAGE })).await?;
         let Reports { reports } = serde_json::from_value(answer).context("the server's answer cannot be read")?;
@@ -114,9 +114,12 @@ async fn reports(server: &Server, printer: Printer, closed: bool) -> anyhow::Res
         for report in &reports {
             printer.print(|| json_of(report), || text_of(report))?;
         }
+        found |= !reports.is_empty();
         match last {
             Some(last) => before = last,
-            None => return Ok(()),
+            None if found => return Ok(()),
+            None if closed => return Ok(printer.nothing("no reports")?),
+            None => return Ok(printer.nothing("no open reports; --all lists those that were closed as well")?),
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::{process::Process, terminals::Terminal};
+use crate::{
+    device::PATIENCE,
+    process::{MPIM, Process},
+    terminals::Terminal,
+};
 
 async fn three(dir: &std::path::Path) -> (Process, Terminal, Terminal, Terminal) {
     let process = Process::start(&dir.join("data")).await;
@@ -140,4 +144,20 @@ async fn bots_have_keys_that_can_be_listed_and_ended() {
     alice.json(&["report", "beeper", "--reason", "spam", "--text", "it beeps"]).await;
     alice.json(&["bot", "delete", "beeper"]).await;
     assert!(alice.run(&["bot", "list"], "").await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_administers_is_told_that_there_are_no_reports_and_a_script_reads_no_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let (process, data) = (Process::start(dir.path()).await, dir.path().to_str().unwrap());
+    let reports = async |more: &[&str]| {
+        let mut command = tokio::process::Command::new(MPIM);
+        command.args(["admin", "reports", "--server", &process.url(), "--data", data]).args(more).kill_on_drop(true);
+        let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("ends in time").unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(reports(&[]).await.starts_with("no open reports"));
+    assert_eq!(reports(&["--all"]).await, "no reports\n");
+    assert_eq!(reports(&["--json"]).await, "");
 }

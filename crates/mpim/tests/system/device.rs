@@ -13,6 +13,9 @@ use tokio::{sync::watch, task::JoinHandle};
 /// How long a test waits for what must happen.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Between two looks at something that is about to be so.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
 /// An entry as a device saw it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {

@@ -21,16 +21,13 @@ use self::{
     reference::{Outcome, Person, Reference},
 };
 use crate::{
-    device::{Device, Online, PATIENCE},
+    device::{Device, LOOK_AGAIN, Online, PATIENCE},
     in_process::InProcess,
 };
 
 const USERS: usize = 4;
 const DEVICES_PER_USER: usize = 2;
 const DEVICES: usize = USERS * DEVICES_PER_USER;
-
-/// Between two looks at something that is about to be so.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Something that was done, to be asked for again.
 #[derive(Debug, Clone)]

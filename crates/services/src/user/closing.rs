@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use api::{
-    AppendRequest, Call, Caller, ConversationRequest, ListGroupsRequest, Membership, Scopes, append_request,
-    contact_act::What,
+    AccountEnd, AppendRequest, Call, Caller, ConversationRequest, ListGroupsRequest, Membership, Scopes,
+    append_request, contact_act::What,
 };
 use protocol::{
     Advice, EntryId, Error, Result, SessionId, UserId, limits, name_key,
@@ -19,25 +19,27 @@ use super::{Service, contacts::contact_request, full};
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often bots that were made while an account ends are ended with it.
 const CLOSING_ATTEMPTS_MAX: usize = 3;
-/// Groups that a refusal names.
-const GROUPS_NAMED_MAX: usize = 10;
 
 impl Service {
-    pub(super) async fn close_own(&self, call: &Call, request: wire::DeleteAccount) -> Result<()> {
+    pub(super) async fn close_own(&self, call: &Call, request: wire::DeleteAccount) -> Result<AccountEnd> {
         let user = full(call)?.user;
         self.own_account(user, request.password, "password").await?;
         self.whole(async move |me| {
             for _ in 0..CLOSING_ATTEMPTS_MAX {
                 let bots = me.bots_of(user).await?;
-                // All that may be refused before anything is given up.
+                // What would keep one of them is found out before anything is given up.
+                let mut owned = Vec::new();
                 for account in bots.iter().chain([&user]) {
-                    me.leave_owned(*account).await?;
+                    owned.extend(me.leave_owned(*account).await?);
+                }
+                if !owned.is_empty() {
+                    return Ok(AccountEnd { owned });
                 }
                 for bot in bots {
                     me.close(bot).await?;
                 }
                 if me.close(user).await? {
-                    return Ok(());
+                    return Ok(AccountEnd::default());
                 }
             }
             Err(Error::unavailable("bots of yours were made at the same time; try again"))
@@ -50,10 +52,13 @@ impl Service {
         Ok(self.store.bots(user).await?.into_iter().map(|bot| UserId::new(bot.user.id)).collect())
     }
 
-    pub(super) async fn close_bot(&self, bot: UserId) -> Result<()> {
+    pub(super) async fn close_bot(&self, bot: UserId) -> Result<AccountEnd> {
         self.whole(async move |me| {
-            me.leave_owned(bot).await?;
-            me.close(bot).await.map(drop)
+            let owned = me.leave_owned(bot).await?;
+            if owned.is_empty() {
+                me.close(bot).await?;
+            }
+            Ok(AccountEnd { owned })
         })
         .await
     }
@@ -74,12 +79,8 @@ impl Service {
         Ok(true)
     }
 
-    /// Leaves the groups that the user owns and is not alone in, which works if they were dissolved.
-    ///
-    /// # Errors
-    ///
-    /// Some were not; they are named.
-    async fn leave_owned(&self, user: UserId) -> Result<()> {
+    /// Leaves the groups that the user owns and is not alone in, which works if they were dissolved; those that were not.
+    async fn leave_owned(&self, user: UserId) -> Result<Vec<u64>> {
         let call = as_user(user);
         let mut owned = Vec::new();
         for group in self.messages.list_groups(&call, ListGroupsRequest {}).await?.ids {
@@ -93,18 +94,11 @@ impl Service {
             }
             match self.leave(&call, user, group).await {
                 Ok(()) => {}
-                Err(error) if error.advice() == Advice::GiveUp => owned.push(group.to_string()),
+                Err(error) if error.advice() == Advice::GiveUp => owned.push(group),
                 Err(error) => return Err(error),
             }
         }
-        if owned.is_empty() {
-            return Ok(());
-        }
-        let (count, more) = (owned.len(), if owned.len() > GROUPS_NAMED_MAX { " …" } else { "" });
-        owned.truncate(GROUPS_NAMED_MAX);
-        let named = owned.join(", ");
-        let message = format!("user {user} owns {count} groups: {named}{more}; transfer or dissolve them first");
-        Err(Error::new(ErrorCode::Conflict, message))
+        Ok(owned)
     }
 
     /// Leaves a group; one that the user is alone in ends.

@@ -29,12 +29,25 @@ pub(super) fn append<L: Ledger>(ledger: &mut L, entry: &NewEntry, change: Change
     if let Ok(Appended { duplicate: false, position, .. }) = outcome {
         match change.kind {
             ChangeKind::Recall { .. } => ledger.erase_message(entry.conversation, change.target)?,
-            ChangeKind::Pin(true) => ledger.pin(entry.conversation, change.target, position, withheld)?,
-            ChangeKind::Pin(false) => ledger.unpin(entry.conversation, change.target, withheld)?,
+            ChangeKind::Pin(true) => {
+                ledger.pin(entry.conversation, change.target, position, withheld.then_some(entry.sender))?;
+            }
+            ChangeKind::Pin(false) => unpin(ledger, entry, change.target, log, withheld)?,
             ChangeKind::Edit { .. } | ChangeKind::React => {}
         }
     }
     Ok(outcome)
+}
+
+/// Where the other of two does not see that a pin is taken back, it stays as long as that one sees a pin.
+fn unpin<L: Ledger>(ledger: &mut L, entry: &NewEntry, target: u64, log: Log, withheld: bool) -> Result<(), L::Error> {
+    ledger.unpin(entry.conversation, target, withheld.then_some(entry.sender))?;
+    let (a, b) = log.users;
+    let other = if entry.sender == a { b } else { a };
+    if !withheld || !ledger.is_pinned(entry.conversation, target, other)? {
+        ledger.forget_pin(entry.conversation, target)?;
+    }
+    Ok(())
 }
 
 fn may_change<L: Ledger>(
@@ -71,7 +84,7 @@ fn may_change<L: Ledger>(
         ChangeKind::Pin(_) if log.kind == ConversationKind::Group && !administers => Some(Refused::RoleTooLow),
         ChangeKind::Pin(true) => None,
         ChangeKind::Pin(false) => {
-            (!ledger.is_pinned(entry.conversation, change.target)?).then_some(Refused::NothingThere)
+            (!ledger.is_pinned(entry.conversation, change.target, entry.sender)?).then_some(Refused::NothingThere)
         }
     };
     Ok(refused.map_or(Ok(target), Err))

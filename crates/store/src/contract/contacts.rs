@@ -255,6 +255,46 @@ pub async fn what_the_blocked_write_is_withheld(store: Arc<dyn Store>) {
     assert!(!scene.append(message(notes, b, "note")).await.unwrap().withheld);
 }
 
+/// What is pinned is what the pins and removals say that one sees, also where those of the other are withheld.
+pub async fn each_of_two_sees_the_pins_that_the_log_tells(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    let [a, b] = scene.users().await;
+    let direct = scene.direct(a, b).await;
+    for body in ["1", "2"] {
+        scene.say(direct, a, body).await;
+    }
+    let set = async |by, target, on| scene.append(pin(direct, by, target, on)).await;
+    let shown = async |reader| -> Vec<u64> {
+        let pinned = scene.store.pins(reader, direct, 10).await.unwrap().unwrap();
+        pinned.iter().map(|entry| entry.position).collect()
+    };
+    set(b, 1, true).await.unwrap();
+    act(&scene, b, a, ContactAct::Block(true)).await.unwrap();
+    // Taken back for the blocked alone, of what was there before, and of what the blocked pinned.
+    assert!(set(a, 1, false).await.unwrap().withheld);
+    assert_eq!((shown(a).await, shown(b).await), (vec![], vec![1]));
+    assert_eq!(set(a, 1, false).await, Err(Refused::NothingThere));
+    set(a, 2, true).await.unwrap();
+    assert_eq!((shown(a).await, shown(b).await), (vec![2], vec![1]));
+    set(a, 2, false).await.unwrap();
+    set(a, 1, true).await.unwrap();
+    set(a, 1, false).await.unwrap();
+    assert_eq!((shown(a).await, shown(b).await), (vec![], vec![1]));
+    set(a, 2, true).await.unwrap();
+    act(&scene, b, a, ContactAct::Block(false)).await.unwrap();
+    assert_eq!(set(b, 2, false).await, Err(Refused::NothingThere), "nobody learns what was withheld");
+    // The other way round, with what is left of the first.
+    act(&scene, a, b, ContactAct::Block(true)).await.unwrap();
+    set(b, 2, true).await.unwrap();
+    assert_eq!((shown(a).await, shown(b).await), (vec![2], vec![2, 1]));
+    set(b, 1, false).await.unwrap();
+    act(&scene, a, b, ContactAct::Block(false)).await.unwrap();
+    set(a, 2, false).await.unwrap();
+    assert_eq!((shown(a).await, shown(b).await), (vec![], vec![]));
+    set(a, 1, true).await.unwrap();
+    assert_eq!((shown(a).await, shown(b).await), (vec![1], vec![1]));
+}
+
 /// As long as the block lasts, what was known before stays all that is known.
 pub async fn the_blocked_are_not_told_of_reading(store: Arc<dyn Store>) {
     let scene = Scene::new(store);

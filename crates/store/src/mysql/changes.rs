@@ -53,21 +53,29 @@ pub(super) async fn read(
 
 /// The messages that are pinned, those pinned last first.
 pub(super) async fn pins(connection: &mut MySqlConnection, sight: &Sight, limit: u32) -> sqlx::Result<Vec<Entry>> {
+    // What somebody has pinned; where something was withheld, the two of a direct conversation differ: the last pin or removal
+    // that the reader sees decides.
     let found = sqlx::query(
         "SELECT message.position, message.id, message.sender, message.time_ms, message.content, message.kind,
-             message.withheld
-         FROM pins JOIN entries AS pinning
-             ON pinning.conversation = pins.conversation AND pinning.position = pins.position
-         JOIN entries AS message ON message.conversation = pins.conversation AND message.position = pins.target
-         WHERE pins.conversation = ? AND (pinning.withheld = 0 OR pinning.sender = ?)
-         ORDER BY pins.position DESC LIMIT ?",
+             message.withheld,
+             (SELECT content FROM entries WHERE conversation = pins.conversation AND target = pins.target AND kind = ?
+                  AND (withheld = 0 OR sender = ?) ORDER BY position DESC LIMIT 1)
+         FROM pins JOIN entries AS message
+             ON message.conversation = pins.conversation AND message.position = pins.target
+         WHERE pins.conversation = ? ORDER BY pins.position DESC",
     )
-    .bind(column(sight.conversation.get()))
+    .bind(kinds::PIN)
     .bind(column(sight.reader.get()))
-    .bind(i64::from(limit))
+    .bind(column(sight.conversation.get()))
     .fetch_all(&mut *connection)
     .await?;
-    let rows = found.iter().map(EntryRow::new).collect::<sqlx::Result<Vec<_>>>()?;
+    let mut rows = Vec::new();
+    for row in &found {
+        let last: Option<Vec<u8>> = get(row, 7)?;
+        if rows.len() < limit as usize && last.is_some_and(|last| kinds::pins(&last.into())) {
+            rows.push(EntryRow::new(row)?);
+        }
+    }
     Ok(sight.show(connection, rows).await?.into_iter().map(|(entry, _)| entry).collect())
 }
 

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     Act, Change, ChangeKind, ContactAct, ContactRow, ConversationAct, NewEntry, Revision, UserSettings,
     append::{Log, Member, Stored, Target},
+    kinds,
 };
 
 /// A fact that is not known yet.
@@ -29,7 +30,8 @@ pub(super) enum Need {
     Settings(UserId),
     Stored(UserId, [u8; 16]),
     Target(ConversationId, u64),
-    Pin(ConversationId, u64),
+    /// As a member sees it.
+    Pin(ConversationId, u64, UserId),
     Ban(ConversationId, UserId),
     Mute(ConversationId, UserId),
     Admins(ConversationId),
@@ -47,8 +49,8 @@ pub(super) struct Facts {
     pub(super) settings: HashMap<UserId, UserSettings>,
     pub(super) stored: HashMap<(UserId, EntryId), Option<Stored>>,
     pub(super) targets: HashMap<(ConversationId, u64), Option<Target>>,
-    /// Whether the pin is withheld.
-    pub(super) pins: HashMap<(ConversationId, u64), Option<bool>>,
+    /// Whether the member sees it pinned.
+    pub(super) pins: HashMap<(ConversationId, u64, UserId), bool>,
     pub(super) bans: HashMap<(ConversationId, UserId), bool>,
     /// Of those who are no members; 0: not muted.
     pub(super) mutes: HashMap<(ConversationId, UserId), i64>,
@@ -77,7 +79,7 @@ pub(super) fn foreseen(entry: &NewEntry, needs: &mut BTreeSet<Need>) {
         &Act::Change(Change { target, kind }) => {
             needs.extend([stored, Need::Target(conversation, target)]);
             if matches!(kind, ChangeKind::Pin(_)) {
-                needs.insert(Need::Pin(conversation, target));
+                needs.insert(Need::Pin(conversation, target, sender));
             }
         }
         Act::Membership(membership) => {
@@ -127,7 +129,7 @@ struct Sorted {
     settings: Vec<i64>,
     stored: Vec<(UserId, [u8; 16])>,
     targets: Vec<(i64, i64)>,
-    pins: Vec<(i64, i64)>,
+    pins: Vec<(ConversationId, u64, UserId)>,
     bans: Vec<(i64, i64)>,
     mutes: Vec<(i64, i64)>,
     admins: Vec<i64>,
@@ -147,7 +149,7 @@ impl Sorted {
                 Need::Settings(user) => sorted.settings.push(column(user.get())),
                 Need::Stored(sender, id) => sorted.stored.push((sender, id)),
                 Need::Target(log, position) => sorted.targets.push((column(log.get()), column(position))),
-                Need::Pin(log, target) => sorted.pins.push((column(log.get()), column(target))),
+                Need::Pin(log, target, reader) => sorted.pins.push((log, target, reader)),
                 Need::Ban(log, user) => sorted.bans.push((column(log.get()), column(user.get()))),
                 Need::Mute(log, user) => sorted.mutes.push((column(log.get()), column(user.get()))),
                 Need::Admins(log) => sorted.admins.push(column(log.get())),
@@ -201,7 +203,7 @@ impl Facts {
                 Need::Settings(user) => drop(self.settings.insert(user, UserSettings::default())),
                 Need::Stored(sender, id) => drop(self.stored.insert((sender, EntryId::from_bytes(id)), None)),
                 Need::Target(log, position) => drop(self.targets.insert((log, position), None)),
-                Need::Pin(log, target) => drop(self.pins.insert((log, target), None)),
+                Need::Pin(log, target, reader) => drop(self.pins.insert((log, target, reader), false)),
                 Need::Ban(log, user) => drop(self.bans.insert((log, user), false)),
                 Need::Mute(log, user) => drop(self.mutes.insert((log, user), 0)),
                 Need::Admins(log) => drop(self.admins.insert(log, 0)),
@@ -337,18 +339,25 @@ impl Facts {
         Ok(())
     }
 
-    async fn learn_pins(&mut self, connection: &mut MySqlConnection, pins: &[(i64, i64)]) -> sqlx::Result<()> {
-        for part in steps(pins) {
-            let rows = pairs(
-                "SELECT pins.conversation, pins.target, withheld FROM pins JOIN entries
-                     ON entries.conversation = pins.conversation AND entries.position = pins.position
-                 WHERE (pins.conversation, pins.target) IN ",
-                part,
-                "",
-            );
-            for row in rows.fetch_all(&mut *connection).await? {
-                let withheld = get(&row, 2)?;
-                self.pins.insert((convert::conversation(&row, 0)?, convert::number(&row, 1)?), Some(withheld));
+    async fn learn_pins(
+        &mut self,
+        connection: &mut MySqlConnection,
+        pins: &[(ConversationId, u64, UserId)],
+    ) -> sqlx::Result<()> {
+        for &(log, target, reader) in pins {
+            let row = sqlx::query(
+                "SELECT content FROM entries WHERE conversation = ? AND target = ? AND kind = ?
+                     AND (withheld = 0 OR sender = ?) ORDER BY position DESC LIMIT 1",
+            )
+            .bind(column(log.get()))
+            .bind(column(target))
+            .bind(kinds::PIN)
+            .bind(column(reader.get()))
+            .fetch_optional(&mut *connection)
+            .await?;
+            if let Some(row) = row {
+                let content: Vec<u8> = get(&row, 0)?;
+                self.pins.insert((log, target, reader), kinds::pins(&content.into()));
             }
         }
         Ok(())

@@ -101,6 +101,15 @@ impl Workbench {
         }
     }
 
+    /// Notes what members see of a pin from now on.
+    fn see_pin(&mut self, conversation: ConversationId, target: u64, only: Option<UserId>, pinned: bool) {
+        for (&(of, at, reader), is_pinned) in &mut self.facts.pins {
+            if (of, at) == (conversation, target) && only.is_none_or(|only| only == reader) {
+                *is_pinned = pinned;
+            }
+        }
+    }
+
     /// Notes that the content of an entry which may be asked for is erased.
     fn erase_stored(&mut self, is_it: impl Fn(&Stored) -> bool, content: &Bytes, kind: u32) {
         for stored in self.facts.stored.values_mut().flatten().filter(|stored| is_it(stored)) {
@@ -148,9 +157,9 @@ impl Ledger for Workbench {
         self.known(|facts| facts.targets.get(&(conversation, position)), [Need::Target(conversation, position)])
     }
 
-    fn is_pinned(&mut self, conversation: ConversationId, target: u64) -> Result<bool, Missing> {
-        let pin = self.known(|facts| facts.pins.get(&(conversation, target)), [Need::Pin(conversation, target)])?;
-        Ok(pin.is_some())
+    fn is_pinned(&mut self, conversation: ConversationId, target: u64, reader: UserId) -> Result<bool, Missing> {
+        let key = (conversation, target, reader);
+        self.known(|facts| facts.pins.get(&key), [Need::Pin(conversation, target, reader)])
     }
 
     fn is_banned(&mut self, conversation: ConversationId, user: UserId) -> Result<bool, Missing> {
@@ -237,7 +246,7 @@ impl Ledger for Workbench {
         if let Some(Some(message)) = self.facts.targets.get_mut(&(conversation, target)) {
             message.kind = kinds::RECALLED;
         }
-        self.facts.pins.insert((conversation, target), None);
+        self.see_pin(conversation, target, None, false);
         let (recalled, erased) = (kinds::recalled(), kinds::erased_edit(target));
         let here = |stored: &Stored| stored.conversation == conversation;
         self.erase_stored(|stored| here(stored) && stored.position == target, &recalled, kinds::RECALLED);
@@ -261,24 +270,31 @@ impl Ledger for Workbench {
         Ok(())
     }
 
-    fn pin(&mut self, conversation: ConversationId, target: u64, position: u64, withheld: bool) -> Result<(), Missing> {
-        if withheld && self.is_pinned(conversation, target)? {
-            return Ok(());
-        }
-        self.facts.pins.insert((conversation, target), Some(withheld));
+    fn pin(
+        &mut self,
+        conversation: ConversationId,
+        target: u64,
+        position: u64,
+        only: Option<UserId>,
+    ) -> Result<(), Missing> {
+        self.see_pin(conversation, target, only, true);
         self.pending.then(
-            "REPLACE INTO pins (conversation, target, position) VALUES (?, ?, ?)",
+            if only.is_some() {
+                "INSERT IGNORE INTO pins (conversation, target, position) VALUES (?, ?, ?)"
+            } else {
+                "REPLACE INTO pins (conversation, target, position) VALUES (?, ?, ?)"
+            },
             Values::new().id(conversation.get()).id(target).id(position),
         );
         Ok(())
     }
 
-    fn unpin(&mut self, conversation: ConversationId, target: u64, withheld: bool) -> Result<(), Missing> {
-        let pin = self.known(|facts| facts.pins.get(&(conversation, target)), [Need::Pin(conversation, target)])?;
-        if withheld && pin != Some(true) {
-            return Ok(());
-        }
-        self.facts.pins.insert((conversation, target), None);
+    fn unpin(&mut self, conversation: ConversationId, target: u64, only: Option<UserId>) -> Result<(), Missing> {
+        self.see_pin(conversation, target, only, false);
+        Ok(())
+    }
+
+    fn forget_pin(&mut self, conversation: ConversationId, target: u64) -> Result<(), Missing> {
         let values = Values::new().id(conversation.get()).id(target);
         self.pending.then("DELETE FROM pins WHERE conversation = ? AND target = ?", values);
         Ok(())

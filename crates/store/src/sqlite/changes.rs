@@ -9,6 +9,19 @@ use super::{
 };
 use crate::kinds;
 
+/// Whether a message is pinned as a user sees it: the last pin or removal that is shown to that user decides.
+pub(super) fn is_pinned(connection: &Connection, conversation: i64, target: i64, user: i64) -> rusqlite::Result<bool> {
+    let content: Option<Vec<u8>> = connection
+        .prepare_cached(
+            "SELECT content FROM entries INDEXED BY entries_by_target
+             WHERE conversation = ?1 AND target = ?2 AND kind = ?3 AND (NOT withheld OR sender = ?4)
+             ORDER BY revision DESC LIMIT 1",
+        )?
+        .query_row(params![conversation, target, kinds::PIN, user], |row| row.get(0))
+        .optional()?;
+    Ok(content.is_some_and(|content| kinds::pins(&content.into())))
+}
+
 /// The changes of these messages, ascending after a position.
 pub(super) fn read(
     connection: &Connection,
@@ -38,15 +51,20 @@ pub(super) fn read(
 
 /// The messages that are pinned, those pinned last first.
 pub(super) fn pins(connection: &Connection, sight: &Sight<'_>, limit: u32) -> rusqlite::Result<Vec<Entry>> {
-    let mut pinned = connection.prepare_cached(
-        "SELECT pins.target FROM pins JOIN entries USING (conversation, position)
-         WHERE conversation = ?1 AND (NOT withheld OR sender = ?2) ORDER BY position DESC LIMIT ?3",
-    )?;
+    // What somebody has pinned; where something was withheld, the two of a direct conversation differ.
+    let mut pinned =
+        connection.prepare_cached("SELECT target FROM pins WHERE conversation = ?1 ORDER BY position DESC")?;
     let mut message = connection
         .prepare_cached(&format!("SELECT {ENTRY_COLUMNS} FROM entries WHERE conversation = ?1 AND position = ?2"))?;
-    let targets: Vec<i64> = pinned
-        .query_map(params![sight.conversation(), sight.reader(), limit], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
+    let (mut rows, mut targets) = (pinned.query([sight.conversation()])?, Vec::new());
+    while targets.len() < limit as usize
+        && let Some(row) = rows.next()?
+    {
+        let target = row.get(0)?;
+        if is_pinned(connection, sight.conversation(), target, sight.reader())? {
+            targets.push(target);
+        }
+    }
     targets
         .into_iter()
         .map(|target| message.query_row([sight.conversation(), target], |row| sight.entry(row)))

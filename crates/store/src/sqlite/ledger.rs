@@ -9,7 +9,7 @@ use protocol::{
 use rusqlite::{OptionalExtension, params};
 
 use super::{
-    contacts,
+    changes, contacts,
     convert::{self, bound, column},
     direct,
     logs::NewMember,
@@ -78,9 +78,9 @@ impl Ledger for Writer<'_> {
             .optional()
     }
 
-    fn is_pinned(&mut self, conversation: ConversationId, target: u64) -> rusqlite::Result<bool> {
-        self.prepared("SELECT 1 FROM pins WHERE conversation = ?1 AND target = ?2")?
-            .exists([column(conversation.get()), column(target)])
+    fn is_pinned(&mut self, conversation: ConversationId, target: u64, reader: UserId) -> rusqlite::Result<bool> {
+        let (conversation, reader) = (column(conversation.get()), column(reader.get()));
+        changes::is_pinned(self.connection, conversation, column(target), reader)
     }
 
     fn is_banned(&mut self, conversation: ConversationId, user: UserId) -> rusqlite::Result<bool> {
@@ -181,9 +181,9 @@ impl Ledger for Writer<'_> {
         conversation: ConversationId,
         target: u64,
         position: u64,
-        withheld: bool,
+        only: Option<UserId>,
     ) -> rusqlite::Result<()> {
-        self.prepared(if withheld {
+        self.prepared(if only.is_some() {
             "INSERT INTO pins (conversation, target, position) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING"
         } else {
             "INSERT INTO pins (conversation, target, position) VALUES (?1, ?2, ?3)
@@ -193,14 +193,14 @@ impl Ledger for Writer<'_> {
         Ok(())
     }
 
-    fn unpin(&mut self, conversation: ConversationId, target: u64, withheld: bool) -> rusqlite::Result<()> {
-        self.prepared(if withheld {
-            "DELETE FROM pins WHERE conversation = ?1 AND target = ?2 AND EXISTS (SELECT 1 FROM entries
-                 WHERE entries.conversation = ?1 AND entries.position = pins.position AND withheld)"
-        } else {
-            "DELETE FROM pins WHERE conversation = ?1 AND target = ?2"
-        })?
-        .execute([column(conversation.get()), column(target)])?;
+    /// The entry tells it.
+    fn unpin(&mut self, _: ConversationId, _: u64, _: Option<UserId>) -> rusqlite::Result<()> {
+        Ok(())
+    }
+
+    fn forget_pin(&mut self, conversation: ConversationId, target: u64) -> rusqlite::Result<()> {
+        self.prepared("DELETE FROM pins WHERE conversation = ?1 AND target = ?2")?
+            .execute([column(conversation.get()), column(target)])?;
         Ok(())
     }
 

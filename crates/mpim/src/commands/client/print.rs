@@ -36,6 +36,11 @@ impl Printer {
         stdout.flush()
     }
 
+    /// Tells a person that there is nothing to print; to a script, no line says so.
+    pub(in crate::commands) fn nothing(self, text: &str) -> io::Result<()> {
+        if self.json { Ok(()) } else { writeln!(io::stdout(), "{text}") }
+    }
+
     /// Tells a person something that is not the command's result.
     pub(super) fn note(self, text: &str) {
         // If nobody reads it, nothing is lost.

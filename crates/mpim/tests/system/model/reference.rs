@@ -211,6 +211,9 @@ impl Reference {
         if everyone && log.group.is_some() && log.members[&user].role == Role::Member {
             return refused(ErrorCode::Forbidden);
         }
+        if content.reply_to > log.end() {
+            return refused(ErrorCode::Invalid);
+        }
         Ok(log.append(user, entry, content, withheld))
     }
 
