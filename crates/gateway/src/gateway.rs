@@ -11,7 +11,7 @@ use protocol::GatewayId;
 use queue::Queue;
 use tokio::{
     net::TcpListener,
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -60,8 +60,8 @@ pub(crate) struct Shared {
     pub(crate) unwritten: Arc<AtomicUsize>,
     pub(crate) admission: Admission,
     pub(crate) addresses: Addresses,
-    /// What TLS is spoken with, if it is.
-    pub(crate) certificate: Option<Arc<Certificate>>,
+    /// For one connection each, on all listeners.
+    pub(crate) permits: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -131,6 +131,7 @@ impl Gateway {
         if let Some(certificate) = &certificate {
             hub_tasks.spawn(certificate.clone().follow(stop_hub.clone()));
         }
+        let permits = config.connections_max.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             admission: Admission::new(config.limits),
             config,
@@ -139,15 +140,20 @@ impl Gateway {
             metrics,
             http: Http::new(exposition, ready),
             addresses: Addresses::default(),
-            certificate,
+            permits: Arc::new(Semaphore::new(permits)),
             leaving: CancellationToken::new(),
             draining: CancellationToken::new(),
             cut: CancellationToken::new(),
             closer: Closer::start()?,
             unwritten: Arc::default(),
         });
-        connections.spawn(accept::run(shared.clone(), listener, connections.clone()));
+        connections.spawn(accept::run(shared.clone(), listener, certificate, connections.clone()));
         Ok(Self { shared, address, connections, hub_tasks, stop_hub })
+    }
+
+    /// Accepts on another listener as well, where nothing is in TLS: for what is on this machine, or in a network of its own.
+    pub fn accept_plain(&self, listener: TcpListener) {
+        self.connections.spawn(accept::run(self.shared.clone(), listener, None, self.connections.clone()));
     }
 
     /// The address that clients connect to.

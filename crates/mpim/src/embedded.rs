@@ -132,10 +132,11 @@ impl Embedded {
             ready,
         )
         .await?;
+        let own = bots::entrance(&gateway, config.gateway().tls.is_some()).await?;
         let webhooks = webhooks::Parts {
             store: webhook_store,
             credentials: Arc::new(Bots(user)),
-            server: format!("tcp://{}", bots::reach(gateway.local_addr())).parse()?,
+            server: format!("tcp://{own}").parse()?,
             bell,
             ids,
             metrics: webhook_metrics,

@@ -1,13 +1,16 @@
 //! How webhooks, which are devices of bots in this process, get in.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
 use async_trait::async_trait;
 use client::{SessionId, UserId};
+use gateway::Gateway;
 use services::user;
+use tokio::net::TcpListener;
 use webhooks::{Credential, Credentials};
 
 /// The user service lets webhooks act for their bots.
@@ -19,6 +22,17 @@ impl Credentials for Bots {
         let access = self.0.bot_access(bot, session).await?;
         Ok(access.map(|access| Credential { name: access.name, access_token: access.access_token }))
     }
+}
+
+/// Where this process reaches its own gateway: without TLS, whose certificate names what others know it by.
+pub(super) async fn entrance(gateway: &Gateway, is_tls: bool) -> io::Result<SocketAddr> {
+    if !is_tls {
+        return Ok(reach(gateway.local_addr()));
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    gateway.accept_plain(listener);
+    Ok(address)
 }
 
 /// Where this process reaches the gateway that listens at an address.
