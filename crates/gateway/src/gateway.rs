@@ -171,12 +171,17 @@ impl Gateway {
         self.shared.admission.set_limits(limits);
     }
 
+    /// Answers `/readyz` with an error from now on, for what has something to do before it [drains](Self::drain).
+    pub fn leave(&self) {
+        self.shared.leaving.cancel();
+    }
+
     /// Answers `/readyz` with an error at once, and stops accepting after [`Config::drain_notice`]; then tells clients to
     /// reconnect after a random delay, finishes the answers under way, flushes and closes. Ends within `grace`, of which at
     /// most half is notice; what is open then is cut.
     pub async fn drain(self, grace: Duration) {
         let end = Instant::now() + grace;
-        self.shared.leaving.cancel();
+        self.leave();
         sleep(self.shared.config.drain_notice.min(grace / 2)).await;
         self.shared.draining.cancel();
         self.shared.hub.drain(self.shared.config.drain_reconnect_spread);

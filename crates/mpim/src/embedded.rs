@@ -161,6 +161,7 @@ impl Embedded {
     /// Ends webhooks, stops accepting, tells clients to come back later, finishes what was accepted, closes the store. Clients have
     /// `grace` to take what is theirs, and the rest as long again; what is not done then is left as a kill would leave it.
     pub async fn stop(self, grace: Duration) {
+        self.gateway.leave();
         self.webhooks.stop().await;
         self.gateway.drain(grace).await;
         let rest = async {
