@@ -1,6 +1,8 @@
 //! Where a server is, and over which transport to reach it.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use crate::transport::Trust;
 
 /// The address of a server.
 ///
@@ -8,6 +10,7 @@ use std::{fmt, str::FromStr};
 /// let server: client::Server = "http://127.0.0.1:8080".parse().unwrap();
 /// assert_eq!(server.to_string(), "http://127.0.0.1:8080");
 /// assert!("tcp://[::1]:8080".parse::<client::Server>().is_ok());
+/// assert!("https://chat.example".parse::<client::Server>().is_ok());
 /// assert!("127.0.0.1:8080".parse::<client::Server>().is_err());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -16,6 +19,8 @@ pub struct Server {
     pub(crate) transport: Transport,
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// Whom to believe that the server is who it should be; `None`: nothing is in TLS.
+    pub(crate) trust: Option<Trust>,
 }
 
 /// How frames travel.
@@ -29,13 +34,25 @@ pub(crate) enum Transport {
 
 /// A text is not the address of a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a server's address: {reason}; wanted is http://HOST:PORT, ws://HOST:PORT or tcp://HOST:PORT")]
+#[error(
+    "{text:?} is not a server's address: {reason}; wanted is http://HOST:PORT, ws://HOST:PORT or tcp://HOST:PORT, with TLS https://HOST, wss://HOST or tls://HOST:PORT"
+)]
 pub struct InvalidServer {
     text: String,
     reason: &'static str,
 }
 
 impl Server {
+    /// Believes the authorities in a PEM file, and no others, where TLS is spoken: for private ones. Otherwise those of the
+    /// system are believed. The file is read when the first connection is made; one that cannot be used is why there is none.
+    #[must_use]
+    pub fn trusting(mut self, authorities: impl Into<PathBuf>) -> Self {
+        if let Some(trust) = &mut self.trust {
+            *trust = Trust::in_file(authorities.into());
+        }
+        self
+    }
+
     /// Host and port, as a `Host` header wants them.
     pub(crate) fn authority(&self) -> String {
         if self.host.contains(':') {
@@ -52,10 +69,11 @@ impl FromStr for Server {
     fn from_str(text: &str) -> Result<Self, InvalidServer> {
         let invalid = |reason| InvalidServer { text: text.into(), reason };
         let (scheme, rest) = text.split_once("://").ok_or_else(|| invalid("it has no scheme"))?;
-        let (transport, default_port) = match scheme.to_ascii_lowercase().as_str() {
-            "http" | "ws" => (Transport::WebSocket, Some(80)),
-            "tcp" => (Transport::Tcp, None),
-            "https" | "wss" => return Err(invalid("this client does not speak TLS yet")),
+        let (transport, default_port, is_tls) = match scheme.to_ascii_lowercase().as_str() {
+            "http" | "ws" => (Transport::WebSocket, Some(80), false),
+            "https" | "wss" => (Transport::WebSocket, Some(443), true),
+            "tcp" => (Transport::Tcp, None, false),
+            "tls" => (Transport::Tcp, None, true),
             _ => return Err(invalid("its scheme is not known")),
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -85,7 +103,8 @@ impl FromStr for Server {
         if host.is_empty() || host.contains(odd) {
             return Err(invalid("its host is missing or malformed"));
         }
-        Ok(Self { text: text.trim_end_matches('/').into(), transport, host: host.into(), port })
+        let trust = is_tls.then(Trust::default);
+        Ok(Self { text: text.trim_end_matches('/').into(), transport, host: host.into(), port, trust })
     }
 }
 
@@ -106,9 +125,14 @@ mod tests {
             ("HTTP://chat.example/", Transport::WebSocket, "chat.example:80"),
             ("ws://[::1]:9000/ws", Transport::WebSocket, "[::1]:9000"),
             ("tcp://localhost:7000", Transport::Tcp, "localhost:7000"),
+            ("https://chat.example", Transport::WebSocket, "chat.example:443"),
+            ("wss://[::1]:9000/ws", Transport::WebSocket, "[::1]:9000"),
+            ("tls://localhost:7000", Transport::Tcp, "localhost:7000"),
         ] {
             let server: Server = text.parse().unwrap();
             assert_eq!((server.transport, server.authority().as_str()), (transport, authority), "{text}");
+            let is_tls = ["https", "wss", "tls"].contains(&text.split(':').next().unwrap());
+            assert_eq!(server.trust.is_some(), is_tls, "{text}");
         }
     }
 
@@ -116,7 +140,7 @@ mod tests {
     fn what_cannot_be_an_address_is_refused_with_the_reason() {
         for (text, reason) in [
             ("127.0.0.1:8080", "no scheme"),
-            ("https://a", "TLS"),
+            ("tls://a", "port"),
             ("tcp://a", "port"),
             ("http://a:0", "port"),
             ("http://a:x", "port"),

@@ -3,7 +3,9 @@
 //! Buffers exist only while there is something in them, so that an idle connection costs next to nothing.
 
 mod tcp;
+mod trust;
 mod websocket;
+mod wire;
 
 use std::{
     future::poll_fn,
@@ -16,6 +18,9 @@ use tokio::net::TcpStream;
 use crate::{Error, Server, server::Transport};
 use tcp::Tcp;
 use websocket::WebSocket;
+use wire::Wire;
+
+pub(crate) use trust::Trust;
 
 /// Bytes that wait to be written; while there are more, nothing should be queued.
 const UNWRITTEN_BYTES_MAX: usize = 64 * 1024;
@@ -36,6 +41,10 @@ impl Socket {
         let stream = TcpStream::connect((server.host.as_str(), server.port)).await.map_err(unreachable)?;
         // Frames are batched here; the kernel shall not wait for more.
         stream.set_nodelay(true).map_err(unreachable)?;
+        let stream = match &server.trust {
+            None => Wire::Plain(stream),
+            Some(trust) => trust.greet(&server.host, stream).await.map_err(unreachable)?,
+        };
         match server.transport {
             Transport::Tcp => Ok(Self::Tcp(Tcp::new(stream))),
             Transport::WebSocket => {

@@ -17,6 +17,7 @@ use crate::{
     origin::{self, Introduced},
     session,
     socket::{Ahead, Socket},
+    tls::Certificate,
     transport::{Tcp, WebSocket},
 };
 
@@ -25,14 +26,18 @@ use crate::{
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// Accepts until the gateway drains; each connection is a task of `connections`.
-pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, connections: TaskTracker) {
-    let permits = Arc::new(Semaphore::new(shared.config.connections_max.min(Semaphore::MAX_PERMITS)));
+/// Accepts until the gateway drains; each connection is a task of `connections`. With a certificate, everything is in TLS.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    certificate: Option<Arc<Certificate>>,
+    connections: TaskTracker,
+) {
     let mut backoff = BACKOFF_MIN;
     loop {
         let accepted = tokio::select! {
             () = shared.draining.cancelled() => return,
-            accepted = accept(&permits, &listener) => accepted,
+            accepted = accept(&shared.permits, &listener) => accepted,
         };
         let (permit, stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -52,7 +57,7 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, connections:
                 None => continue,
             },
         };
-        connections.spawn(serve(shared.clone(), stream, peer, place, permit));
+        connections.spawn(serve(shared.clone(), stream, peer, certificate.clone(), (permit, place)));
     }
 }
 
@@ -72,8 +77,8 @@ async fn serve(
     shared: Arc<Shared>,
     stream: TcpStream,
     peer: IpAddr,
-    mut place: Option<Place>,
-    _permit: OwnedSemaphorePermit,
+    certificate: Option<Arc<Certificate>>,
+    (_permit, mut place): (OwnedSemaphorePermit, Option<Place>),
 ) {
     shared.metrics.connections.inc();
     let _counted = Counted(shared.clone());
@@ -83,7 +88,7 @@ async fn serve(
     }
     let greeted = tokio::select! {
         () = shared.draining.cancelled() => return,
-        greeted = timeout(shared.config.handshake_timeout, Box::pin(greet(&shared, stream, peer))) => greeted,
+        greeted = timeout(shared.config.handshake_timeout, Box::pin(greet(&shared, stream, peer, certificate))) => greeted,
     };
     let Ok(Some(Greeted { socket, address, first })) = greeted else { return };
     let is_tcp = first == TCP_PREFACE[0];
@@ -113,7 +118,12 @@ struct Greeted {
 }
 
 /// What comes before the protocol: who it is, if a proxy says so, and the handshake of TLS, if that is spoken here.
-async fn greet(shared: &Shared, stream: TcpStream, peer: IpAddr) -> Option<Greeted> {
+async fn greet(
+    shared: &Shared,
+    stream: TcpStream,
+    peer: IpAddr,
+    certificate: Option<Arc<Certificate>>,
+) -> Option<Greeted> {
     let mut stream = Ahead::new(stream);
     let mut address = peer;
     if shared.is_proxy(peer) {
@@ -126,7 +136,7 @@ async fn greet(shared: &Shared, stream: TcpStream, peer: IpAddr) -> Option<Greet
             }
         }
     }
-    let mut socket = match &shared.certificate {
+    let mut socket = match certificate {
         None => Socket::Plain(stream),
         Some(certificate) => match certificate.acceptor().accept(stream).await {
             Ok(stream) => Socket::Tls(Box::new(Ahead::new(stream))),

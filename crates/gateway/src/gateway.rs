@@ -11,7 +11,7 @@ use protocol::GatewayId;
 use queue::Queue;
 use tokio::{
     net::TcpListener,
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -60,8 +60,8 @@ pub(crate) struct Shared {
     pub(crate) unwritten: Arc<AtomicUsize>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) addresses: Addresses,
-    /// What TLS is spoken with, if it is.
-    pub(crate) certificate: Option<Arc<Certificate>>,
+    /// For one connection each, on all listeners.
+    pub(crate) permits: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -132,6 +132,7 @@ impl Gateway {
         if let Some(certificate) = &certificate {
             hub_tasks.spawn(certificate.clone().follow(stop_hub.clone()));
         }
+        let permits = config.connections_max.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             admission,
             config,
@@ -140,15 +141,20 @@ impl Gateway {
             metrics,
             http: Http::new(exposition, ready),
             addresses: Addresses::default(),
-            certificate,
+            permits: Arc::new(Semaphore::new(permits)),
             leaving: CancellationToken::new(),
             draining: CancellationToken::new(),
             cut: CancellationToken::new(),
             closer: Closer::start()?,
             unwritten: Arc::default(),
         });
-        connections.spawn(accept::run(shared.clone(), listener, connections.clone()));
+        connections.spawn(accept::run(shared.clone(), listener, certificate, connections.clone()));
         Ok(Self { shared, address, connections, hub_tasks, stop_hub })
+    }
+
+    /// Accepts on another listener as well, where nothing is in TLS: for what is on this machine, or in a network of its own.
+    pub fn accept_plain(&self, listener: TcpListener) {
+        self.connections.spawn(accept::run(self.shared.clone(), listener, None, self.connections.clone()));
     }
 
     /// The address that clients connect to.
@@ -166,12 +172,17 @@ impl Gateway {
         self.shared.admission.set_limits(limits);
     }
 
+    /// Answers `/readyz` with an error from now on, for what has something to do before it [drains](Self::drain).
+    pub fn leave(&self) {
+        self.shared.leaving.cancel();
+    }
+
     /// Answers `/readyz` with an error at once, and stops accepting after [`Config::drain_notice`]; then tells clients to
     /// reconnect after a random delay, finishes the answers under way, flushes and closes. Ends within `grace`, of which at
     /// most half is notice; what is open then is cut.
     pub async fn drain(self, grace: Duration) {
         let end = Instant::now() + grace;
-        self.shared.leaving.cancel();
+        self.leave();
         sleep(self.shared.config.drain_notice.min(grace / 2)).await;
         self.shared.draining.cancel();
         self.shared.hub.drain(self.shared.config.drain_reconnect_spread);

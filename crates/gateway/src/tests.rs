@@ -6,6 +6,7 @@ mod http;
 mod integrations;
 mod limits;
 mod membership;
+mod nginx;
 mod proxies;
 mod pushes;
 mod requests;

@@ -14,7 +14,7 @@ use services::{Clock, group, message, presence, user, user::SecretKey};
 use store::{Groups, LastSeen, Messages, Users};
 use webhooks::{Announcing, Bell};
 
-pub(crate) use self::bots::{Bots, reach};
+pub(crate) use self::bots::{Bots, entrance};
 use crate::config::Config;
 
 /// What a process does.

@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, sync::watch};
 use webhooks::Webhooks;
 
 use crate::{
-    assembly::{BackEnds, Bots, Local, Role, Stores, reach},
+    assembly::{BackEnds, Bots, Local, Role, Stores, entrance},
     config::Config,
     secrets::{make_digits, read_or_make},
 };
@@ -99,10 +99,11 @@ impl Embedded {
             ready,
         )
         .await?;
+        let own = entrance(&gateway, config.gateway().tls.is_some()).await?;
         let webhooks = webhooks::Parts {
             store: back_ends.stores.webhooks,
             credentials: Arc::new(Bots(user)),
-            server: format!("tcp://{}", reach(gateway.local_addr())).parse()?,
+            server: format!("tcp://{own}").parse()?,
             is_ours: Arc::new(|_| true),
             bell: local.bell.clone(),
             ids,
@@ -120,6 +121,7 @@ impl Embedded {
     /// Ends webhooks, stops accepting, tells clients to come back later, finishes what was accepted, closes the store. Clients have
     /// `grace` to take what is theirs, and the rest as long again; what is not done then is left as a kill would leave it.
     pub async fn stop(self, grace: Duration) {
+        self.gateway.leave();
         self.webhooks.stop().await;
         self.gateway.drain(grace).await;
         let rest = async {

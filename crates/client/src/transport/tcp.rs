@@ -13,12 +13,12 @@ use protocol::{
     limits::SERVER_FRAME_BYTES_MAX,
     wire::{ClientFrame, ServerFrame},
 };
-use tokio::{
-    io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 
-use crate::{Error, transport::FRAMES_MAX};
+use crate::{
+    Error,
+    transport::{FRAMES_MAX, Wire},
+};
 
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
@@ -27,7 +27,7 @@ const VARINT_BYTES_MAX: usize = 10;
 
 #[derive(Debug)]
 pub(crate) struct Tcp {
-    stream: TcpStream,
+    stream: Wire,
     /// The beginning of a frame whose rest has not arrived.
     partial: BytesMut,
     unwritten: BytesMut,
@@ -36,7 +36,7 @@ pub(crate) struct Tcp {
 }
 
 impl Tcp {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: Wire) -> Self {
         let unwritten = BytesMut::from(&TCP_PREFACE[..]);
         Self { stream, partial: BytesMut::new(), unwritten, read_bytes: READ_BYTES_MIN }
     }
@@ -59,7 +59,8 @@ impl Tcp {
                 self.unwritten = BytesMut::new();
             }
         }
-        Poll::Ready(Ok(()))
+        // What TLS holds; nothing without.
+        Pin::new(&mut self.stream).poll_flush(cx).map_err(Error::broken)
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, frames: &mut Vec<ServerFrame>) -> Poll<Result<(), Error>> {
@@ -175,7 +176,7 @@ mod tests {
                 }
             }
         });
-        let mut socket = Tcp::new(TcpStream::connect(address).await.unwrap());
+        let mut socket = Tcp::new(Wire::Plain(tokio::net::TcpStream::connect(address).await.unwrap()));
         let mut received = Vec::new();
         while received.len() < sent.len() {
             std::future::poll_fn(|cx| socket.poll_read(cx, &mut received)).await.unwrap();

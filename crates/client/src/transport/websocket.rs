@@ -17,7 +17,6 @@ use protocol::{
     limits::SERVER_FRAME_BYTES_MAX,
     wire::{ClientFrame, ServerFrame},
 };
-use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{self, ClientRequestBuilder, Message, protocol::WebSocketConfig},
@@ -25,7 +24,7 @@ use tokio_tungstenite::{
 
 use crate::{
     Error, Server,
-    transport::{FRAMES_MAX, UNWRITTEN_BYTES_MAX},
+    transport::{FRAMES_MAX, UNWRITTEN_BYTES_MAX, Wire},
 };
 
 /// Kept for the connection's life and cleared at every read: the library's 128 KiB would cost memory and time.
@@ -33,7 +32,7 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct WebSocket {
-    stream: WebSocketStream<TcpStream>,
+    stream: WebSocketStream<Wire>,
     queue: VecDeque<Bytes>,
     queued_bytes: usize,
     /// The library holds bytes that are not written yet.
@@ -41,7 +40,8 @@ pub(crate) struct WebSocket {
 }
 
 impl WebSocket {
-    pub(crate) async fn open(stream: TcpStream, server: &Server) -> Result<Self, tungstenite::Error> {
+    pub(crate) async fn open(stream: Wire, server: &Server) -> Result<Self, tungstenite::Error> {
+        // Whatever is around it: the library is given a connection, and makes no TLS of its own.
         let uri = format!("ws://{}/ws", server.authority())
             .parse()
             .map_err(|error| tungstenite::Error::Io(io::Error::new(io::ErrorKind::InvalidInput, error)))?;

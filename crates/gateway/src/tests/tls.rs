@@ -10,7 +10,7 @@ use rustls::{
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -18,17 +18,17 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use super::bed::{Bed, Tcp, WebSocket, connect_body, soon, unlimited};
 use crate::{Config, TlsFiles};
 
-struct Files(TempDir);
+/// A certificate for `localhost` and its key: `tls.pem` and `tls.key`.
+pub(super) struct Files(TempDir);
 
 impl Files {
-    /// With a new certificate for `localhost`.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let files = Self(tempfile::tempdir().unwrap());
         files.renew();
         files
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(super) fn path(&self, name: &str) -> std::path::PathBuf {
         self.0.path().join(name)
     }
 
@@ -38,18 +38,14 @@ impl Files {
         fs::write(self.path("tls.pem"), made.cert.pem()).unwrap();
     }
 
-    fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Config {
         let tls = TlsFiles { certificate: self.path("tls.pem"), key: self.path("tls.key") };
         Config { tls: Some(tls), ..unlimited() }
     }
 }
 
-/// Connects, trusting the certificate in this file and no other.
-async fn tls(
-    address: SocketAddr,
-    certificate: &Path,
-    version: &'static SupportedProtocolVersion,
-) -> std::io::Result<TlsStream<TcpStream>> {
+/// Trusts the certificate in this file and no other.
+pub(super) fn connector(certificate: &Path, version: &'static SupportedProtocolVersion) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -57,8 +53,16 @@ async fn tls(
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+async fn tls(
+    address: SocketAddr,
+    certificate: &Path,
+    version: &'static SupportedProtocolVersion,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await.unwrap();
-    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
+    connector(certificate, version).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 
 #[tokio::test]
@@ -143,6 +147,18 @@ async fn a_certificate_that_is_replaced_is_used_for_new_connections_and_old_ones
     .await;
     tls(address, &old, &TLS13).await.unwrap_err();
     before.expect_silence().await;
+}
+
+#[tokio::test]
+async fn another_listener_may_be_plain() {
+    let files = Files::new();
+    let bed = Bed::with(files.config()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    bed.gateway.accept_plain(listener);
+    Tcp::on(TcpStream::connect(address).await.unwrap()).await.connect(7).await;
+    bed.gateway.drain(Duration::from_secs(5)).await;
+    assert!(TcpStream::connect(address).await.is_err(), "still accepts");
 }
 
 #[tokio::test]

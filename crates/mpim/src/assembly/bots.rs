@@ -1,13 +1,16 @@
 //! How webhooks, which are devices of bots in this process, get in.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
 use async_trait::async_trait;
 use client::{SessionId, UserId};
+use gateway::Gateway;
 use services::user;
+use tokio::net::TcpListener;
 use webhooks::{Credential, Credentials};
 
 /// The user service lets webhooks act for their bots.
@@ -21,8 +24,19 @@ impl Credentials for Bots {
     }
 }
 
+/// Where this process reaches its own gateway: without TLS, whose certificate names what others know it by.
+pub(crate) async fn entrance(gateway: &Gateway, is_tls: bool) -> io::Result<SocketAddr> {
+    if !is_tls {
+        return Ok(reach(gateway.local_addr()));
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    gateway.accept_plain(listener);
+    Ok(address)
+}
+
 /// Where this process reaches the gateway that listens at an address.
-pub(crate) fn reach(listening: SocketAddr) -> SocketAddr {
+fn reach(listening: SocketAddr) -> SocketAddr {
     let ip = match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -35,10 +35,13 @@ pub(super) use print::{local_time, rfc3339};
 /// code is not 0.
 #[derive(Debug, Args)]
 pub struct ClientArgs {
-    /// The server: http://HOST:PORT (WebSocket) or tcp://HOST:PORT [default: that of the last log-in with this profile,
+    /// The server: http://HOST:PORT (WebSocket) or tcp://HOST:PORT, https:// or tls:// where it speaks TLS [default: that of the last log-in with this profile,
     /// else http://127.0.0.1:8080]
     #[arg(long, env = "MPIM_SERVER", value_name = "URL", global = true)]
     server: Option<String>,
+    /// For https:// and tls://: the authorities to believe, in PEM [default: the system's]
+    #[arg(long, env = "MPIM_CA", value_name = "FILE", global = true)]
+    ca: Option<PathBuf>,
     /// The profile's directory, made if it does not exist [default: $HOME/.mpim]
     #[arg(long, env = "MPIM_PROFILE", value_name = "DIR", global = true)]
     profile: Option<PathBuf>,
@@ -206,7 +209,7 @@ enum Command {
 /// What went wrong, for a person.
 pub async fn run(args: ClientArgs) -> anyhow::Result<()> {
     let printer = Printer::new(args.json);
-    let place = Place::new(args.server, args.profile)?;
+    let place = Place::new(args.server, args.ca, args.profile)?;
     let result = match args.command {
         Command::Register(args) => account::register(&place, printer, args).await,
         Command::Login(args) => account::log_in(&place, printer, args).await,

@@ -49,7 +49,8 @@ pub(super) async fn run(mut args: ServeArgs) -> anyhow::Result<()> {
     let signal = tokio::select! {
         signal = signals.next() => signal,
         _ = is_ready.wait_for(|ready| *ready) => {
-            ready(node.clients().unwrap_or(monitor));
+            let is_tls = node.clients().is_some() && config.gateway().tls.is_some();
+            ready(node.clients().unwrap_or(monitor), is_tls);
             signals.next().await
         }
     };

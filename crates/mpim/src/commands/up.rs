@@ -48,7 +48,7 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let embedded = Embedded::start(&config, Parts::default(), listener).await?;
     let address = embedded.gateway().local_addr();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %config.server.data.display(), %address, "started");
-    ready(address);
+    ready(address, config.gateway().tls.is_some());
     let mut signals = Signals::new()?;
     let signal = tokio::select! {
         signal = signals.next() => signal,
@@ -88,10 +88,11 @@ async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// Tells, on one line, that clients are accepted; scripts wait for it.
-pub(super) fn ready(address: SocketAddr) {
+pub(super) fn ready(address: SocketAddr, is_tls: bool) {
+    let scheme = if is_tls { "https" } else { "http" };
     let mut stdout = std::io::stdout().lock();
     // That nobody reads the line is no reason not to serve.
-    let _ = writeln!(stdout, "ready http://{address}").and_then(|()| stdout.flush());
+    let _ = writeln!(stdout, "ready {scheme}://{address}").and_then(|()| stdout.flush());
 }
 
 /// What tells the process to stop.

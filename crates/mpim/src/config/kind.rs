@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use gateway::Network;
+
 use super::source::Raw;
 
 /// A kind of value.
@@ -278,6 +280,27 @@ impl Kind for Host {
 
     fn allowed(&self) -> String {
         "a host's name or address".into()
+    }
+}
+
+/// Networks, separated by commas; for instance none.
+pub(super) struct Networks;
+
+impl Kind for Networks {
+    type Value = Vec<Network>;
+
+    fn read(&self, raw: &Raw) -> Option<Vec<Network>> {
+        let text = text_of(raw)?;
+        let each = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+        each.map(|text| text.parse().ok()).collect()
+    }
+
+    fn write(&self, value: &Vec<Network>) -> String {
+        quoted(&value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+    }
+
+    fn allowed(&self) -> String {
+        "addresses or networks separated by commas, such as \"127.0.0.1, 10.0.0.0/8\", or empty".into()
     }
 }
 

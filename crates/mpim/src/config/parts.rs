@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use client::Backoff;
-use gateway::{Limits, Rate};
+use gateway::{Limits, Rate, TlsFiles};
 use services::{group, message, user};
 use store::sqlite::SqliteConfig;
 
@@ -27,7 +27,13 @@ impl Config {
             http_connection_max: gateway.http_connection_max,
             departure_grace: gateway.departure_grace,
             drain_reconnect_spread: gateway.drain_reconnect_spread,
+            drain_notice: gateway.drain_notice,
             limits: self.limits(),
+            tls: gateway.tls_certificate.clone().map(|certificate| TlsFiles {
+                key: gateway.tls_key.clone().unwrap_or_else(|| certificate.clone()),
+                certificate,
+            }),
+            trusted_proxies: gateway.trusted_proxies.clone(),
             // Of the data directory, which the configuration only names.
             admin_key: None,
         }

@@ -2,9 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use gateway::Network;
+
 use super::{
     kind::{
-        Address, Addresses, Choice, FilePath, Host, Kind, Levels, NodePath, OptionalAddress, OptionalPath,
+        Address, Addresses, Choice, FilePath, Host, Kind, Levels, Networks, NodePath, OptionalAddress, OptionalPath,
         OptionalSecret, Secret, Switch, Text, Whole, milliseconds, seconds,
     },
     source::Raw,
@@ -202,6 +204,17 @@ settings! {
         departure_grace: Duration = seconds(0..=3_600), 3;
         /// Clients of a gateway that stops reconnect spread over this time.
         drain_reconnect_spread: Duration = seconds(0..=3_600), 5;
+        /// A gateway that is told to stop says on /readyz that it is not ready, and still serves for so long, so that whoever sends
+        /// it clients hears of it first.
+        drain_notice: Duration = seconds(0..=3_600), 0;
+        /// The certificate to speak TLS with, in PEM, followed by those that lead to its authority; empty: nothing is in TLS. It is
+        /// read again when it changes.
+        tls_certificate: Option<PathBuf> = OptionalPath, "";
+        /// The certificate's private key, in PEM; empty: it is in the same file.
+        tls_key: Option<PathBuf> = OptionalPath, "";
+        /// Proxies that are believed when they say which client they speak for, by X-Forwarded-For or the PROXY protocol: addresses
+        /// or networks, separated by commas. Whoever is believed here can get around all limits that count by address.
+        trusted_proxies: Vec<Network> = Networks, "";
     }
 
     /// Accounts and sessions. Passwords are hashed with Argon2id; hashes made with other settings stay valid.

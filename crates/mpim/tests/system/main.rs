@@ -20,4 +20,5 @@ mod presence;
 mod process;
 mod queue_faults;
 mod terminals;
+mod tls;
 mod webhooks;

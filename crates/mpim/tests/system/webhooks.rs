@@ -14,8 +14,8 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use crate::{device::PATIENCE, process::Process};
 
 /// Accepts what is posted to it, or refuses it as it is told.
-struct Receiver {
-    url: String,
+pub struct Receiver {
+    pub url: String,
     posted: mpsc::UnboundedReceiver<Value>,
     status: Arc<Mutex<StatusCode>>,
     _task: JoinSet<()>,
@@ -24,7 +24,7 @@ struct Receiver {
 type Told = (mpsc::UnboundedSender<Value>, Arc<Mutex<StatusCode>>);
 
 impl Receiver {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let (sender, posted) = mpsc::unbounded_channel();
         let status = Arc::new(Mutex::new(StatusCode::NO_CONTENT));
         let receive = async |State((sender, status)): State<Told>, Json(body): Json<Value>| {
@@ -44,7 +44,7 @@ impl Receiver {
     }
 
     /// The text that is posted next.
-    async fn text(&mut self) -> String {
+    pub async fn text(&mut self) -> String {
         loop {
             let posted = tokio::time::timeout(PATIENCE, self.posted.recv()).await.expect("posted in time").unwrap();
             if let Some(text) = posted["entry"]["content"]["text"]["body"].as_str() {

@@ -21,8 +21,8 @@ use tokio::{
 };
 use zookeeper_client::Client;
 
-/// Short, so that its end is soon; a server's tick is half a second.
-pub(crate) const SESSION: Duration = Duration::from_secs(4);
+/// Short, so that its end is soon, and long enough for a machine that is busy with other things.
+pub(crate) const SESSION: Duration = Duration::from_secs(6);
 
 /// A ZooKeeper that nobody disturbs.
 pub(crate) struct Alone {

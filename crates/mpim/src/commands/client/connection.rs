@@ -14,19 +14,24 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long a command waits for its answers.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where the profile lies, and which server was named.
+/// Where the profile lies, which server was named, and whom to believe that it is that one.
 #[derive(Debug)]
 pub(super) struct Place {
     server: Option<String>,
+    authorities: Option<PathBuf>,
     profile: PathBuf,
 }
 
 impl Place {
-    pub(super) fn new(server: Option<String>, profile: Option<PathBuf>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        server: Option<String>,
+        authorities: Option<PathBuf>,
+        profile: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
         let in_home = || std::env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(".mpim"));
         let profile =
             profile.or_else(in_home).context("there is no home directory; name a profile with --profile DIR")?;
-        Ok(Self { server, profile })
+        Ok(Self { server, authorities, profile })
     }
 
     pub(super) fn profile(&self) -> anyhow::Result<Arc<DiskProfile>> {
@@ -39,7 +44,11 @@ impl Place {
             Some(server) => server.clone(),
             None => profile.server()?.unwrap_or_else(|| DEFAULT_SERVER.into()),
         };
-        Ok(server.parse()?)
+        let server: Server = server.parse()?;
+        Ok(match &self.authorities {
+            Some(authorities) => server.trusting(authorities),
+            None => server,
+        })
     }
 
     /// Options for this profile and server.
