@@ -9,16 +9,18 @@
 //!   what a publisher loses with its own life nobody counts.
 //! - **Routes.** A user's routes are one key, a gateway's lease is another, and a route counts while its gateway has the
 //!   lease for which it was bound. Whoever binds tells the gateway's process, which writes the routes again if Redis has
-//!   lost them, within some seconds. If that was not told (the binding process died between the two), the user's next
-//!   connection heals it.
+//!   lost them, within some seconds. If it was not told in spite of all (the binding process died between the two), the
+//!   user's next connection heals it.
 //! - **Time.** No call takes longer than [`Config::timeout`]. A gateway that died without a word is believed for ten
 //!   seconds, one that closed or opened again for a fifth of one.
 
 mod config;
 mod ear;
 mod envelope;
+mod failure;
 mod hearing;
 mod held;
+mod lane;
 mod lease;
 mod metrics;
 mod names;
@@ -27,6 +29,8 @@ mod numbering;
 mod publisher;
 mod routes;
 mod scripts;
+mod telling;
+mod topology;
 
 use std::sync::Arc;
 
@@ -45,11 +49,14 @@ pub use self::{
 use self::{
     ear::Ear,
     envelope::Route,
+    failure::Failure,
+    lane::NotPublished,
     lease::Lease,
     names::Names,
-    nodes::{Failure, Nodes},
-    publisher::{NotPublished, Publisher},
+    nodes::Nodes,
+    publisher::Publisher,
     routes::{Changed, Routes},
+    telling::Telling,
 };
 use crate::{
     Delivered, Error, Presence, Publication, Queue, Result, Subscription, Topic,
@@ -71,6 +78,7 @@ struct Inner {
     names: Names,
     publisher: Arc<Publisher>,
     routes: Routes,
+    telling: Arc<Telling>,
     config: Config,
     figures: Arc<Figures>,
     metrics: Metrics,
@@ -92,12 +100,15 @@ impl RedisQueue {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(Arc::clone(&publisher).run(stop.clone()));
         let routes = Routes::new(Arc::clone(&nodes), names.clone());
+        let telling = Arc::new(Telling::new(Arc::clone(&nodes), names.clone()));
+        tasks.spawn(Arc::clone(&telling).run(stop.clone()));
         let (figures, stop_when_dropped) = (Arc::default(), stop.clone().drop_guard());
         let inner = Inner {
             nodes,
             names,
             publisher,
             routes,
+            telling,
             config,
             figures,
             metrics,
@@ -155,10 +166,10 @@ impl Queue for RedisQueue {
         let patience = config.timeout;
         let opened = timeout(patience, opening).await.unwrap_or_else(|_| Err(unavailable(Failure::TooSlow(patience))));
         let lease = opened?;
-        let told = self.inner.routes.tell(gateway, &envelope::opened(lease.opening()));
+        let told = self.inner.telling.tell_opening(gateway, lease.opening());
         tasks.spawn(lease.run(stop));
         // A former opening that does not hear it learns it when it renews its lease.
-        if let Err(failure) = nodes.ask(vec![told], |_| {}).await {
+        if let Err(failure) = told.await {
             tracing::debug!(%failure, "a former opening of the gateway could not be told");
         }
         Ok(Box::new(RedisSubscription { ear, _stop_when_dropped: stop_when_dropped, _queue: self.clone() }))
@@ -185,10 +196,7 @@ impl RedisQueue {
     async fn change(&self, user: UserId, gateway: GatewayId, route: Route) -> Result<Option<Presence>> {
         let changed = self.within(self.inner.routes.change(user, gateway, route)).await?;
         let Some(Changed { before, after, repeated, holding }) = changed else { return Ok(None) };
-        let told = self.inner.routes.tell(gateway, &holding.encode());
-        if let Err(failure) = self.inner.nodes.ask(vec![told], |_| {}).await {
-            tracing::debug!(%failure, "the gateway could not be told of a route");
-        }
+        self.inner.telling.tell(gateway, holding);
         // Sent twice, the first may have changed it already: rather told too often than not at all.
         Ok(Some(after).filter(|_| before != after || repeated))
     }

@@ -3,3 +3,6 @@
 
 mod bed;
 mod contract;
+mod faults;
+mod lookups;
+mod near;

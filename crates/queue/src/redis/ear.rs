@@ -23,11 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     envelope::{self, Envelope},
+    failure::{Failure, first_error, unexpected},
     hearing::{Fit, Hearing},
     held::Held,
     metrics::{Metrics, now_us},
     names::{Names, slot},
-    nodes::{Address, Connection, Failure, Nodes, first_error, unexpected},
+    nodes::{Connection, Nodes},
+    topology::Address,
 };
 use crate::{Error, Publication, Replaced, Result, Topic, mailbox::Mailbox};
 

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     ear::Ear,
     envelope::Route,
+    failure::{Failure, unexpected},
     metrics::Metrics,
     names::{Names, Slot},
-    nodes::{Addressed, Failure, Nodes, unexpected},
+    nodes::{Addressed, Nodes},
     scripts,
 };
 

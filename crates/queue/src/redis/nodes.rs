@@ -6,7 +6,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -15,7 +14,7 @@ use std::{
 };
 
 use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, PushInfo, PushKind, RedisError, ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, Cmd, Pipeline, PushInfo, PushKind, RedisError, ServerErrorKind, Value,
     aio::MultiplexedConnection, cmd, pipe,
 };
 use futures_util::future::join_all;
@@ -27,9 +26,11 @@ use tokio::{
 
 use super::{
     config::{Config, InvalidConfig, Kind, Server},
+    failure::{Failure, may_help, server_error, unexpected},
     metrics::Metrics,
     names::Slot,
     scripts,
+    topology::{Address, Topology},
 };
 
 /// Commands that one pipeline carries at most.
@@ -40,62 +41,6 @@ const ATTEMPTS_MAX: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 /// A server that is there takes a connection within this; a longer `timeout` does not wait longer for one that is not.
 const CONNECT_WITHIN_MAX: Duration = Duration::from_secs(2);
-
-/// Where a server is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Address {
-    host: Arc<str>,
-    port: u16,
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
-}
-
-/// Why something could not be done.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum Failure {
-    #[error("{0}: {1}")]
-    Redis(Address, #[source] RedisError),
-    #[error("{0} does not take a connection within {1:?}")]
-    NotConnected(Address, Duration),
-    #[error("max_connections ({0}) are open already")]
-    TooManyConnections(usize),
-    #[error("no server keeps slot {}", .0.0)]
-    NoServer(Slot),
-    #[error("none of the servers named tells who is there: {0}")]
-    NoTopology(String),
-    #[error("no answer within {0:?}")]
-    TooSlow(Duration),
-    #[error("{0}: an answer that was not expected: {1}")]
-    Unexpected(&'static str, String),
-}
-
-/// Who keeps which slots.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Topology {
-    /// Each with the last slot that it keeps of a range, in the order of slots.
-    ranges: Vec<(Slot, Option<Address>)>,
-}
-
-impl Topology {
-    fn one(address: Address) -> Self {
-        Self { ranges: vec![(Slot::LAST, Some(address))] }
-    }
-
-    /// All that keep slots; one that keeps several ranges several times.
-    pub(super) fn keepers(&self) -> impl Iterator<Item = &Address> {
-        self.ranges.iter().filter_map(|(_, keeper)| keeper.as_ref())
-    }
-
-    /// The server that keeps the slot.
-    pub(super) fn keeper(&self, slot: Slot) -> Result<&Address, Failure> {
-        let at = self.ranges.partition_point(|(last, _)| *last < slot);
-        self.ranges.get(at).and_then(|(_, address)| address.as_ref()).ok_or(Failure::NoServer(slot))
-    }
-}
 
 /// A command, and the slot of its key.
 #[derive(Debug, Clone)]
@@ -276,39 +221,13 @@ impl Nodes {
         let mut command = cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
         match self.ask_once(address, true, &command).await? {
-            Value::Array(parts) => match &parts[..] {
-                [host, port] => Ok(Topology::one(read_address(host, port, address)?)),
-                _ => Err(unexpected("sentinel", &parts)),
-            },
-            _ => Err(Failure::NoTopology(format!("{address} knows no master named {master:?}"))),
+            Value::Nil => Err(Failure::NoTopology(format!("{address} knows no master named {master:?}"))),
+            answer => Topology::of_sentinel(&answer, address),
         }
     }
 
     async fn ask_member(&self, address: &Address) -> Result<Topology, Failure> {
-        let answer = self.ask_once(address, false, cmd("CLUSTER").arg("SLOTS")).await?;
-        let Value::Array(rows) = &answer else { return Err(unexpected("cluster slots", &answer)) };
-        let mut served = Vec::with_capacity(rows.len());
-        for row in rows {
-            let Value::Array(row) = row else { return Err(unexpected("cluster slots", row)) };
-            match &row[..] {
-                [Value::Int(first), Value::Int(last), Value::Array(keeper), ..] if keeper.len() >= 2 => {
-                    let slot = |number: i64| u16::try_from(number).map(Slot).map_err(|_| unexpected("a slot", &number));
-                    served.push((slot(*first)?, slot(*last)?, read_address(&keeper[0], &keeper[1], address)?));
-                }
-                _ => return Err(unexpected("cluster slots", &row)),
-            }
-        }
-        served.sort_by_key(|(first, ..)| *first);
-        let mut ranges = Vec::with_capacity(served.len());
-        let mut next = 0;
-        for (first, last, keeper) in served {
-            if first.0 > next {
-                ranges.push((Slot(first.0 - 1), None));
-            }
-            ranges.push((last, Some(keeper)));
-            next = last.0 + 1;
-        }
-        Ok(Topology { ranges })
+        Topology::of_cluster(&self.ask_once(address, false, cmd("CLUSTER").arg("SLOTS")).await?, address)
     }
 
     /// Asks over a connection of its own.
@@ -562,60 +481,5 @@ impl Nodes {
             Some(value) => Ok(value),
             None => Err(unexpected("a redirected command", &"nothing")),
         }
-    }
-}
-
-/// The kind of an answer that is an error.
-fn server_error(value: &Value) -> Option<ServerErrorKind> {
-    match value {
-        Value::ServerError(error) => Some(error.kind().unwrap_or(ServerErrorKind::ResponseError)),
-        _ => None,
-    }
-}
-
-/// The first answer that is an error.
-pub(super) fn first_error(values: &[Value]) -> Option<Value> {
-    values.iter().find(|value| matches!(value, Value::ServerError(_))).cloned()
-}
-
-pub(super) fn unexpected(what: &'static str, answer: &dyn fmt::Debug) -> Failure {
-    Failure::Unexpected(what, format!("{answer:?}"))
-}
-
-/// Whether another attempt may succeed.
-fn may_help(failure: &Failure) -> bool {
-    match failure {
-        Failure::Redis(_, error) => !matches!(
-            error.kind(),
-            ErrorKind::AuthenticationFailed
-                | ErrorKind::InvalidClientConfig
-                | ErrorKind::Server(
-                    ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot | ServerErrorKind::ResponseError
-                )
-        ),
-        Failure::TooManyConnections(_) | Failure::Unexpected(..) => false,
-        _ => true,
-    }
-}
-
-/// An address as Redis tells it. It may leave out the host, and means that of the server asked then.
-fn read_address(host: &Value, port: &Value, asked: &Address) -> Result<Address, Failure> {
-    let host: Option<String> = ::redis::from_redis_value(host.clone()).map_err(|_| unexpected("a host", host))?;
-    let port = ::redis::from_redis_value(port.clone()).map_err(|_| unexpected("a port", port))?;
-    let host = host.filter(|host| !host.is_empty()).map_or_else(|| Arc::clone(&asked.host), Arc::from);
-    Ok(Address { host, port })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slot_has_the_keeper_of_its_range_or_none() {
-        let address = |port| Address { host: "h".into(), port };
-        let ranges = vec![(Slot(99), Some(address(1))), (Slot(199), None), (Slot::LAST, Some(address(2)))];
-        let topology = Topology { ranges };
-        let port = |slot| topology.keeper(Slot(slot)).map(|keeper| keeper.port).ok();
-        assert_eq!([0, 99, 100, 199, 200, 16_383].map(port), [Some(1), Some(1), None, None, Some(2), Some(2)]);
     }
 }

@@ -15,7 +15,6 @@ use std::{
 };
 
 use ::redis::{Value, pipe};
-use bytes::Bytes;
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use tokio::{
@@ -26,43 +25,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     config::Config,
-    envelope,
+    failure::{Failure, is_of_another_server, server_error},
+    lane::{Call, Lane, NotPublished, Numbered, Parcel, WAITING_BYTES_MAX, WAITING_MAX},
     metrics::{Metrics, now_us},
     names::{Names, slot},
-    nodes::{Address, Failure, Nodes, first_error},
+    nodes::Nodes,
     numbering::{MARK_LIFETIME, Mark, Number, Numbering},
     scripts,
+    topology::Address,
 };
 use crate::{Publication, Topic};
 
-/// Publications, and bytes of them, that wait at most, those under way included; more are refused at once.
-const WAITING_MAX: usize = 100_000;
-const WAITING_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Envelopes, and bytes of them, that leave in one pipeline at most.
-const PIPELINE_ENVELOPES_MAX: usize = 1_000;
-const PIPELINE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes in one envelope at most, unless one publication alone has more.
-const ENVELOPE_BYTES_MAX: usize = 1024 * 1024;
-/// After a failure a server is tried again after this, and then after twice as long each time, up to the second.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Topics are told where their numbers stand if something was published to them since so long before the failure: Redis
 /// may have lost what it took, before a subscriber had it.
 const TOLD_BEFORE: Duration = Duration::from_secs(60);
+/// How often it is asked who keeps what, after nobody did.
+const HOMELESS_PAUSE: Duration = Duration::from_millis(500);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Why something was not published, or perhaps not.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum NotPublished {
-    #[error("{WAITING_MAX} publications wait already")]
-    TooManyWait,
-    #[error("it waited for {0:?}")]
-    WaitedTooLong(Duration),
-    #[error("after {0} attempts: {1}")]
-    Failed(u32, #[source] Failure),
-    #[error("the queue is closed")]
-    Closed,
-}
 
 pub(super) struct Publisher {
     gathering: Mutex<Gathering>,
@@ -87,95 +66,6 @@ struct Gathering {
     numbering: Numbering,
     publications: VecDeque<Numbered>,
     closed: bool,
-}
-
-/// A publication that waits.
-struct Numbered {
-    publication: Publication,
-    number: Number,
-    at: Instant,
-    sent_us: u64,
-    call: Arc<Call>,
-}
-
-/// A call of `publish`, answered when nothing of it waits any more.
-struct Call {
-    left: AtomicUsize,
-    answer: Mutex<Answer>,
-}
-
-struct Answer {
-    /// What went wrong first.
-    failure: Option<NotPublished>,
-    sender: Option<oneshot::Sender<Result<(), NotPublished>>>,
-}
-
-impl Call {
-    fn settle(&self, count: usize, failure: Option<&NotPublished>) {
-        if let Some(failure) = failure {
-            self.answer.lock().failure.get_or_insert_with(|| failure.clone());
-        }
-        if self.left.fetch_sub(count, Ordering::AcqRel) == count {
-            let mut answer = self.answer.lock();
-            let outcome = answer.failure.take().map_or(Ok(()), Err);
-            if let Some(sender) = answer.sender.take() {
-                // Whoever called may have gone.
-                let _ = sender.send(outcome);
-            }
-        }
-    }
-}
-
-/// An envelope on its way.
-struct Parcel {
-    topic: Topic,
-    /// Of the first publication in it.
-    number: Number,
-    bytes: Bytes,
-    count: usize,
-    payload_bytes: usize,
-    calls: Vec<(Arc<Call>, usize)>,
-    attempts: u32,
-}
-
-/// What goes to one server.
-#[derive(Default)]
-struct Lane {
-    again: VecDeque<Parcel>,
-    publications: VecDeque<Numbered>,
-    under_way: bool,
-    not_before: Option<Instant>,
-    pause: Duration,
-    /// Since when something may have been lost of which nobody was told.
-    trouble_since: Option<Instant>,
-    /// It is being told.
-    telling: bool,
-}
-
-impl Lane {
-    fn trouble(&mut self, now: Instant) {
-        self.trouble_since.get_or_insert(now);
-    }
-
-    fn fail(&mut self, now: Instant) {
-        self.trouble(now);
-        self.telling = false;
-        // Made anew with the next attempt.
-        self.again.retain(|parcel| parcel.count > 0);
-        self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
-        self.not_before = Some(now + self.pause);
-    }
-
-    fn succeed(&mut self) {
-        self.pause = Duration::ZERO;
-        if mem::take(&mut self.telling) {
-            self.trouble_since = None;
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.again.is_empty() && self.publications.is_empty()
-    }
 }
 
 struct Sent {
@@ -243,8 +133,7 @@ impl Publisher {
         self.waiting.fetch_add(count, Ordering::Relaxed);
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.metrics.waiting.inc_by(i64::try_from(count).unwrap_or(i64::MAX));
-        let answer = Mutex::new(Answer { failure: None, sender: Some(answer) });
-        let call = Arc::new(Call { left: AtomicUsize::new(count), answer });
+        let call = Arc::new(Call::new(count, answer));
         gathered.extend(publications.into_iter().map(|publication| Numbered {
             number: numbering.next(publication.topic, now),
             publication,
@@ -260,6 +149,8 @@ impl Publisher {
     /// Publishes, until it is stopped and has published what it was handed before.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut lanes: HashMap<Address, Lane> = HashMap::new();
+        // Since when something was given up because nobody knew whom to send it to.
+        let mut homeless_since = None;
         let mut under_way: FuturesUnordered<BoxFuture<'static, Sent>> = FuturesUnordered::new();
         let mut sweep_at = Instant::now() + SWEEP_INTERVAL;
         loop {
@@ -267,8 +158,8 @@ impl Publisher {
             if stopping {
                 self.gathering.lock().closed = true;
             }
-            self.distribute(&mut lanes).await;
-            self.follow_keepers(&mut lanes).await;
+            self.distribute(&mut lanes, &mut homeless_since).await;
+            self.follow_keepers(&mut lanes, &mut homeless_since).await;
             for (address, lane) in &mut lanes {
                 if let Some(parcels) = self.load(address, lane).await {
                     lane.under_way = true;
@@ -278,7 +169,9 @@ impl Publisher {
             if stopping && under_way.is_empty() && lanes.values().all(Lane::is_empty) {
                 return;
             }
-            let wake_at = lanes.values().filter_map(|lane| self.due(lane)).fold(sweep_at, Instant::min);
+            let look_at = homeless_since.map(|_| Instant::now() + HOMELESS_PAUSE);
+            let due = lanes.values().filter_map(|lane| self.due(lane)).chain(look_at);
+            let wake_at = due.fold(sweep_at, Instant::min);
             tokio::select! {
                 () = self.gathered.notified() => {}
                 Some(sent) = under_way.next() => self.arrived(sent, &mut lanes),
@@ -294,7 +187,7 @@ impl Publisher {
     }
 
     /// Takes what has gathered to the lanes, and notes which of them had trouble.
-    async fn distribute(&self, lanes: &mut HashMap<Address, Lane>) {
+    async fn distribute(&self, lanes: &mut HashMap<Address, Lane>, homeless_since: &mut Option<Instant>) {
         for address in self.nodes.take_broken() {
             lanes.entry(address).or_default().trouble(Instant::now());
         }
@@ -310,11 +203,16 @@ impl Publisher {
                             Some(lane) => lane.publications.push_back(numbered),
                             None => lanes.entry(address.clone()).or_default().publications.push_back(numbered),
                         },
-                        Err(failure) => self.give_up(numbered, &NotPublished::Failed(1, failure)),
+                        Err(failure) => {
+                            homeless_since.get_or_insert(numbered.at);
+                            self.nodes.doubt();
+                            self.give_up(numbered, &NotPublished::Failed(1, failure));
+                        }
                     }
                 }
             }
             Err(failure) => {
+                homeless_since.get_or_insert_with(Instant::now);
                 let failure = NotPublished::Failed(1, failure);
                 gathered.into_iter().for_each(|numbered| self.give_up(numbered, &failure));
             }
@@ -322,11 +220,18 @@ impl Publisher {
     }
 
     /// After trouble the server may have another place, or the topics another server.
-    async fn follow_keepers(&self, lanes: &mut HashMap<Address, Lane>) {
-        if !self.nodes.can_change() || lanes.values().all(|lane| lane.trouble_since.is_none()) {
+    async fn follow_keepers(&self, lanes: &mut HashMap<Address, Lane>, homeless_since: &mut Option<Instant>) {
+        let troubled = homeless_since.is_some() || lanes.values().any(|lane| lane.trouble_since.is_some());
+        if !self.nodes.can_change() || !troubled {
             return;
         }
         let Ok(topology) = self.nodes.topology().await else { return };
+        if let Some(since) = *homeless_since
+            && topology.is_whole()
+        {
+            *homeless_since = None;
+            topology.keepers().for_each(|keeper| lanes.entry(keeper.clone()).or_default().trouble(since));
+        }
         let troubled = lanes.iter().filter(|(_, lane)| lane.trouble_since.is_some() && !lane.under_way);
         let troubled: Vec<Address> = troubled.map(|(address, _)| address.clone()).collect();
         for address in troubled {
@@ -337,8 +242,9 @@ impl Publisher {
                 lanes.remove(&address);
                 // Whoever took its place tells where the numbers stand.
                 for keeper in topology.keepers() {
-                    let lane = lanes.entry(keeper.clone()).or_default();
-                    lane.trouble_since = lane.trouble_since.min(since).or(since);
+                    if let Some(since) = since {
+                        lanes.entry(keeper.clone()).or_default().trouble(since);
+                    }
                 }
             }
             let keeper = |topic| topology.keeper(slot(topic)).unwrap_or(&address).clone();
@@ -384,16 +290,7 @@ impl Publisher {
                 lane.again.extend(stands);
             }
         }
-        let mut parcels: Vec<Parcel> = Vec::new();
-        let mut bytes = 0;
-        while parcels.len() < PIPELINE_ENVELOPES_MAX && bytes < PIPELINE_BYTES_MAX {
-            let Some(parcel) = lane.again.pop_front() else { break };
-            bytes += parcel.bytes.len();
-            parcels.push(parcel);
-        }
-        if lane.again.is_empty() {
-            self.pack(&mut lane.publications, &mut parcels, bytes);
-        }
+        let parcels = lane.next(self.settings.batch_size);
         (!parcels.is_empty()).then_some(parcels)
     }
 
@@ -411,67 +308,7 @@ impl Publisher {
         waiting.extend(lane.publications.iter().map(|waiting| waiting.publication.topic));
         let silent = recent.into_iter().filter(|(topic, _)| !waiting.contains(topic));
         let own = silent.filter(|(topic, _)| topology.keeper(slot(*topic)).is_ok_and(|keeper| keeper == address));
-        let stand = |(topic, number): (Topic, Number)| Parcel {
-            topic,
-            number,
-            bytes: envelope::publications(number.series, number.number, now_us(), &[]),
-            count: 0,
-            payload_bytes: 0,
-            calls: Vec::new(),
-            attempts: 0,
-        };
-        own.map(stand).collect()
-    }
-
-    /// Packs publications into envelopes: those to one topic together, in their order, topics in the order of their first.
-    fn pack(&self, publications: &mut VecDeque<Numbered>, parcels: &mut Vec<Parcel>, mut bytes: usize) {
-        struct Open {
-            topic: Topic,
-            number: Number,
-            sent_us: u64,
-            payloads: Vec<Bytes>,
-            bytes: usize,
-            calls: Vec<(Arc<Call>, usize)>,
-        }
-        let mut envelopes: Vec<Open> = Vec::new();
-        let mut last_of: HashMap<Topic, usize> = HashMap::new();
-        while parcels.len() + envelopes.len() < PIPELINE_ENVELOPES_MAX && bytes < PIPELINE_BYTES_MAX {
-            let Some(Numbered { publication: Publication { topic, payload }, number, sent_us, call, .. }) =
-                publications.pop_front()
-            else {
-                break;
-            };
-            bytes += payload.len();
-            let fits = |open: &Open| {
-                let next = open.number.number + open.payloads.len() as u64;
-                number == Number { number: next, ..open.number }
-                    && open.payloads.len() < self.settings.batch_size
-                    && open.bytes + payload.len() <= ENVELOPE_BYTES_MAX
-            };
-            let open = match last_of.get(&topic).map(|at| &mut envelopes[*at]) {
-                Some(open) if fits(open) => open,
-                _ => {
-                    last_of.insert(topic, envelopes.len());
-                    envelopes.push(Open { topic, number, sent_us, payloads: vec![], bytes: 0, calls: vec![] });
-                    envelopes.last_mut().expect("one was just added")
-                }
-            };
-            open.bytes += payload.len();
-            open.payloads.push(payload);
-            match open.calls.last_mut() {
-                Some((last, count)) if Arc::ptr_eq(last, &call) => *count += 1,
-                _ => open.calls.push((call, 1)),
-            }
-        }
-        parcels.extend(envelopes.into_iter().map(|open| Parcel {
-            topic: open.topic,
-            number: open.number,
-            bytes: envelope::publications(open.number.series, open.number.number, open.sent_us, &open.payloads),
-            count: open.payloads.len(),
-            payload_bytes: open.bytes,
-            calls: open.calls,
-            attempts: 0,
-        }));
+        own.map(|(topic, number)| Parcel::stand(topic, number)).collect()
     }
 
     /// One attempt. The answers are, for each parcel, that to its `PUBLISH`, or an error.
@@ -589,10 +426,14 @@ impl Publisher {
     }
 }
 
-/// The answers to the commands at these places. One to a command on a topic's mark that is an error counts for the topic:
-/// a server that takes no writes is not the right one.
+/// The answers to the commands at these places, which publish. That a topic's mark could not be written is no failure; but
+/// if it is because the server is not the right one, nobody heard what was published there.
 fn pick(values: Vec<Value>, places: &[usize]) -> Vec<Value> {
     let ends = places.iter().skip(1).copied().chain([values.len()]);
-    let own = places.iter().zip(ends).map(|(begin, end)| first_error(&values[*begin..end]).unwrap_or(Value::Okay));
+    let is_elsewhere = |value: &&Value| server_error(value).is_some_and(is_of_another_server);
+    let own = places.iter().zip(ends).map(|(begin, end)| {
+        let elsewhere = values[*begin..end].iter().find(is_elsewhere);
+        elsewhere.unwrap_or(&values[*begin]).clone()
+    });
     own.collect()
 }

@@ -9,12 +9,13 @@ use tokio::time::Instant;
 
 use super::{
     envelope::{Holding, Route},
+    failure::{Failure, unexpected},
     lease::{ROUTE_LIFETIME, number},
     names::{Names, Slot},
-    nodes::{Addressed, Failure, Nodes, unexpected},
+    nodes::{Addressed, Nodes},
     scripts,
 };
-use crate::{Presence, Topic};
+use crate::Presence;
 
 /// A lease is looked at again after this: so long a route may be believed of a gateway that opened again or closed, beside
 /// the lease's lifetime.
@@ -209,13 +210,6 @@ impl Routes {
             _ => Presence::There,
         };
         Ok(standing.into_iter().map(presence).collect())
-    }
-
-    /// The command that tells a gateway's process of a change. Its answer is how many heard it.
-    pub(super) fn tell(&self, gateway: GatewayId, envelope: &[u8]) -> Addressed {
-        let mut command = cmd(if self.nodes.is_cluster() { "SPUBLISH" } else { "PUBLISH" });
-        command.arg(self.names.channel(Topic::Gateway(gateway))).arg(envelope);
-        Addressed { slot: Slot::of(gateway), command }
     }
 }
 

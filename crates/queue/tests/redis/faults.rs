@@ -264,6 +264,32 @@ async fn what_a_dead_gateway_left_behind_is_removed_and_ends_by_itself() {
     assert_eq!(ask_database::<u64>(&server, &["HLEN", &key[0]]).await, 1, "removed on occasion");
 }
 
+/// Whoever binds tells the gateway's process until it hears it; so what Redis loses later is written again.
+#[tokio::test]
+async fn a_route_that_was_bound_while_the_gateway_was_cut_off_is_written_again_too() {
+    let server = bed::own_server(&[]).await;
+    ask::<()>(&server, &["ACL", "SETUSER", "gateway", "on", ">secret", "~*", "&*", "+@all"]).await;
+    let config = config(&server);
+    let service = RedisQueue::start(config.clone()).unwrap();
+    let gateway = Config { url: format!("redis://gateway:secret@{}/1", server.address()), ..config };
+    let gateway = RedisQueue::start(gateway).unwrap();
+    let subscription = gateway.open(ONE).await.unwrap();
+    ask::<()>(&server, &["ACL", "SETUSER", "gateway", "off"]).await;
+    ask::<u64>(&server, &["CLIENT", "KILL", "USER", "gateway"]).await;
+    assert_eq!(service.bind(ALICE, ONE, true).await.unwrap(), Some(Presence::Away));
+    ask::<()>(&server, &["ACL", "SETUSER", "gateway", "on"]).await;
+    is_heard(&service, &*subscription, Topic::Gateway(ONE)).await;
+    let end = Instant::now() + EVENTUALLY;
+    // Each time Redis loses all, once the gateway knows of the route.
+    while service.presences(&[ALICE]).await.unwrap() != [Presence::Away]
+        || gateway.metrics().routes_rewritten.get() == 0
+    {
+        assert!(Instant::now() < end, "the route is not written again");
+        ask::<()>(&server, &["FLUSHALL"]).await;
+        sleep(Duration::from_millis(1_500)).await;
+    }
+}
+
 async fn ask_database<T: redis::FromRedisValue>(server: &Redis, command: &[&str]) -> T {
     let client = redis::Client::open(url(server)).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();

@@ -1,0 +1,135 @@
+//! Copies in the processes, invalidated through Redis.
+
+use std::{sync::Arc, time::Duration};
+
+use cache::{LookupConfig, Near};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    bed::{self, EVENTUALLY},
+    lookups::{Database, Process, lookup},
+};
+
+fn hot() -> LookupConfig {
+    // Longer than a test takes: what is dropped was invalidated.
+    LookupConfig { near: Some(Near { ttl: Duration::from_secs(3_600), ..Near::DEFAULT }), ..lookup() }
+}
+
+fn two(url: &str) -> [Process; 2] {
+    let database = Arc::new(Database::default());
+    (0..100).for_each(|id| database.set(id, "old"));
+    let config = bed::config(url);
+    [(); 2].map(|()| Process::start(&config, hot(), &database))
+}
+
+/// Asks until the process answers from its own copy.
+async fn is_near(process: &Process, id: u64) {
+    let end = Instant::now() + EVENTUALLY;
+    loop {
+        let hits = process.names.counts().near_hits;
+        process.get(id).await;
+        if process.names.counts().near_hits > hits {
+            return;
+        }
+        assert!(Instant::now() < end, "nothing is kept near: {:?}", process.names.counts());
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn becomes(process: &Process, id: u64, wanted: &str) -> Duration {
+    let began = Instant::now();
+    while process.get(id).await.unwrap() != wanted {
+        assert!(began.elapsed() < EVENTUALLY, "the copy is not dropped");
+        sleep(Duration::from_millis(1)).await;
+    }
+    began.elapsed()
+}
+
+async fn copies_are_dropped_when_another_process_invalidates(url: &str) {
+    let [one, two] = two(url);
+    for id in 0..10 {
+        is_near(&one, id).await;
+        is_near(&two, id).await;
+    }
+    let before = one.names.counts();
+    assert_eq!(one.get(1).await.unwrap(), "old");
+    let after = one.names.counts();
+    assert_eq!((after.hits, after.misses, after.near_hits), (before.hits, before.misses, before.near_hits + 1));
+    two.set(1, "new").await;
+    assert_eq!(two.get(1).await.unwrap(), "new", "the process that invalidated has no old copy");
+    let took = becomes(&one, 1, "new").await;
+    assert!(took < Duration::from_secs(1), "told only after {took:?}");
+    let near = one.names.counts().near_hits;
+    one.get(2).await;
+    assert_eq!(one.names.counts().near_hits, near + 1, "others stay");
+}
+
+#[tokio::test]
+async fn copies_are_dropped_when_another_process_invalidates_alone() {
+    copies_are_dropped_when_another_process_invalidates(&bed::shared_server().await).await;
+}
+
+#[tokio::test]
+async fn copies_are_dropped_when_another_process_invalidates_in_a_cluster() {
+    copies_are_dropped_when_another_process_invalidates(&bed::shared_cluster().await).await;
+}
+
+#[tokio::test]
+async fn copies_are_dropped_when_another_process_invalidates_behind_sentinels() {
+    copies_are_dropped_when_another_process_invalidates(&bed::shared_sentinel().await).await;
+}
+
+#[tokio::test]
+async fn a_process_that_cannot_be_told_keeps_no_copies() {
+    let mut server = bed::own_server().await;
+    let [one, two] = two(&bed::url(&server));
+    is_near(&one, 1).await;
+    server.process.kill();
+    two.set(1, "new").await;
+    let took = becomes(&one, 1, "new").await;
+    assert!(took < Duration::from_secs(1), "kept for {took:?}");
+    server.restart().await.unwrap();
+    is_near(&one, 1).await;
+    assert_eq!(one.get(1).await.unwrap(), "new");
+}
+
+/// Nothing tells that Redis stands still but that it does not answer.
+#[tokio::test]
+async fn copies_are_dropped_soon_after_redis_stands_still() {
+    let server = bed::own_server().await;
+    let [one, two] = two(&bed::url(&server));
+    is_near(&one, 1).await;
+    server.process.pause();
+    two.set(1, "new").await;
+    let took = becomes(&one, 1, "new").await;
+    server.process.resume();
+    assert!(took < Duration::from_secs(4), "kept for {took:?}");
+    is_near(&one, 1).await;
+    assert_eq!(one.get(1).await.unwrap(), "new");
+}
+
+/// Readers in two processes race with a writer; after each commit everybody has the new value soon, and for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn races_of_readers_and_a_writer_leave_no_old_copy_behind() {
+    let [one, two] = two(&bed::shared_server().await).map(Arc::new);
+    is_near(&one, 1).await;
+    for version in 0..200 {
+        let text = format!("version {version}");
+        let readers = [&one, &two].map(|process| {
+            let process = Arc::clone(process);
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    process.get(1).await;
+                }
+            })
+        });
+        two.set(1, &text).await;
+        assert_eq!(two.get(1).await.unwrap(), text);
+        becomes(&one, 1, &text).await;
+        for reader in readers {
+            reader.await.unwrap();
+        }
+        assert_eq!(one.get(1).await.unwrap(), text, "it was there before");
+    }
+    assert!(one.names.counts().near_hits > 200);
+}
