@@ -6,15 +6,16 @@ mod mariadb;
 
 use std::sync::Arc;
 
+use mariadb::Database;
 use store::{
     contract::Store,
     mysql::{MysqlConfig, MysqlStore},
 };
 
-async fn fresh() -> (Arc<dyn Store>, ()) {
-    let url = mariadb::database("mysql_contract").await;
-    let store = MysqlStore::open(MysqlConfig { connections_max: 8, ..MysqlConfig::new(url) }).await.unwrap();
-    (Arc::new(store), ())
+async fn fresh() -> (Arc<dyn Store>, Database) {
+    let database = Database::new("mysql_contract").await;
+    let config = MysqlConfig { connections_max: 8, ..MysqlConfig::new(database.url()) };
+    (Arc::new(MysqlStore::open(config).await.unwrap()), database)
 }
 
 store::contract_suite!(fresh);
