@@ -1,6 +1,6 @@
 //! The MySQL store keeps every promise, on a real MariaDB.
 
-#![allow(clippy::unwrap_used, dead_code, reason = "the functions of a test file are tests or serve them")]
+#![allow(clippy::unwrap_used, reason = "the functions of a test file are tests or serve them")]
 
 mod mariadb;
 

@@ -1,5 +1,10 @@
 //! A MariaDB of the test's own, and databases in it.
 
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
+pub(crate) mod scene;
+
 use std::{
     fs,
     path::{Path, PathBuf},
