@@ -165,7 +165,8 @@ pub async fn an_append_is_done_wholly_though_its_future_is_dropped(store: Arc<dy
         }
         let appended = scene.say(direct, b, "after").await;
         let texts = scene.texts(b, direct).await;
-        assert_eq!(texts.len() as u64, appended.position);
+        // Nobody waits for the batch, so that it may come before or after.
+        assert!(texts.len() as u64 >= appended.position);
         let whole = (0..10).map(|n| format!("{round} {n}"));
         let stored: Vec<_> = texts.into_iter().filter(|text| text.starts_with(&format!("{round} "))).collect();
         assert!(stored.is_empty() || stored.iter().cloned().eq(whole), "{stored:?}");

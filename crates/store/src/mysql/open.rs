@@ -78,7 +78,7 @@ pub(super) async fn open(config: &MysqlConfig) -> Result<MysqlStore, OpenError> 
         return Err(OpenError::NoDatabase);
     }
     let replica = match &config.replica {
-        Some(url) => Some(options_of_replica(url, &config.tls)?),
+        Some(url) => Some(self::options(url, "replica", &config.tls)?),
         None => None,
     };
     let half = config.connections_max / 2;
@@ -95,11 +95,11 @@ pub(super) async fn open(config: &MysqlConfig) -> Result<MysqlStore, OpenError> 
     Ok(MysqlStore { shared })
 }
 
-fn options_of_replica(url: &str, tls: &Tls) -> Result<MySqlConnectOptions, OpenError> {
-    options(url, "replica", tls)
-}
-
 fn options(url: &str, which: &'static str, tls: &Tls) -> Result<MySqlConnectOptions, OpenError> {
+    if !["mysql://", "mariadb://"].iter().any(|scheme| url.starts_with(scheme)) {
+        let source = sqlx::Error::Configuration("it does not begin with mysql://".into());
+        return Err(OpenError::Url { which, source });
+    }
     let options: MySqlConnectOptions = url.parse().map_err(|source| OpenError::Url { which, source })?;
     // Names and times are the store's business: nothing of the server's clock or zone is used.
     let options = options.pipes_as_concat(false).timezone(None).statement_cache_capacity(STATEMENTS_MAX);

@@ -1,0 +1,389 @@
+//! What several processes on one MySQL add to the contract, and what becomes of calls when the database fails.
+
+#![allow(clippy::unwrap_used, reason = "the functions of a test file are tests or serve them")]
+
+mod mariadb;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use mariadb::{
+    Database,
+    scene::{account, group, ids, making, message, open, users},
+};
+use protocol::{ConversationId, UserId};
+use sqlx::{Connection as _, MySqlConnection};
+use store::{
+    Act, Effect, Error, Headed, Messages, NewAccount, NewEntry, PageRequest, ReadMark, Refused, Revision, Users,
+    mysql::{MysqlConfig, MysqlStore, OpenError},
+};
+use tokio::task::JoinSet;
+
+const SERVER: &str = "mysql";
+/// Whatever is to come comes within this.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// Both believe they own all logs, and are sent the same entries by clients that retry; one ends in the midst of it. Each entry
+/// is there once, at the position that everybody was told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_instances_that_append_to_the_same_logs_give_each_position_once() {
+    const LOGS: u64 = 8;
+    const BATCHES: usize = 60;
+    const BATCH: usize = 25;
+    let database = Database::new(SERVER).await;
+    let stores = [open(&database.url()).await, open(&database.url()).await];
+    let members = users(&stores[0], 1..5).await;
+    let mut logs = Vec::new();
+    for n in 0..LOGS {
+        logs.push(group(&stores[0], 100 + n, &members).await);
+    }
+    // In no order of logs, so that they would meet crosswise.
+    let mut tasks = JoinSet::new();
+    for (number, &sender) in members.iter().enumerate() {
+        let batches: Vec<Vec<NewEntry>> = (0..BATCHES)
+            .map(|batch| {
+                (0..BATCH).map(|n| message(logs[(n * 7 + batch * 3 + number) % logs.len()], sender, "x")).collect()
+            })
+            .collect();
+        for store in &stores {
+            let (store, batches) = (store.clone(), batches.clone());
+            tasks.spawn(async move {
+                let mut told: BTreeMap<(ConversationId, u64), String> = BTreeMap::new();
+                for batch in batches {
+                    let outcomes = store.append(batch.clone()).await.unwrap();
+                    for (entry, outcome) in batch.into_iter().zip(outcomes) {
+                        told.insert((entry.conversation, outcome.unwrap().position), entry.id.to_string());
+                    }
+                }
+                told
+            });
+        }
+    }
+    let dropped = tokio::spawn({
+        let (store, log, sender) = (open(&database.url()).await, logs[0], members[0]);
+        async move {
+            loop {
+                store.append((0..50).map(|_| message(log, sender, "dropped")).collect()).await.unwrap();
+            }
+        }
+    });
+    let mut told: BTreeMap<(ConversationId, u64), String> = BTreeMap::new();
+    let mut answers = 0;
+    while let Some(one) = tasks.join_next().await {
+        dropped.abort();
+        let one = one.unwrap();
+        answers += one.len();
+        for (place, id) in one {
+            assert_eq!(*told.entry(place).or_insert_with(|| id.clone()), id, "{place:?}");
+        }
+    }
+    assert_eq!(answers, 2 * members.len() * BATCHES * BATCH, "no two entries were told one position");
+    assert_eq!(told.len(), members.len() * BATCHES * BATCH, "both instances told the same");
+    for log in logs {
+        let stored = ids(&stores[1], members[0], log).await;
+        assert_eq!(stored.iter().collect::<BTreeSet<_>>().len(), stored.len(), "each entry once");
+        for ((_, position), id) in told.range((log, 0)..=(log, u64::MAX)) {
+            assert_eq!(stored[usize::try_from(*position).unwrap() - 1], *id);
+        }
+    }
+}
+
+/// Two instances write, of which either may commit first what it began last. Whoever follows the heads of a third one misses
+/// nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_follows_heads_misses_nothing_that_several_instances_write() {
+    let database = Database::new(SERVER).await;
+    let (one, other, reading) = (open(&database.url()).await, open(&database.url()).await, open(&database.url()).await);
+    let members = users(&one, 1..7).await;
+    let me = members[0];
+    let mut logs = Vec::new();
+    for n in 0..5 {
+        logs.push(group(&one, 100 + n, &members).await);
+        logs.push(one.open_direct(me, members[1 + n as usize], ConversationId::new(200 + n)).await.unwrap());
+    }
+    let writing = Arc::new(AtomicBool::new(true));
+    let mut tasks = JoinSet::new();
+    for (seed, store) in [&one, &other, &one, &other].into_iter().cloned().enumerate() {
+        let (logs, members, writing) = (logs.clone(), members.clone(), writing.clone());
+        tasks.spawn(async move {
+            for n in 0.. {
+                if !writing.load(Ordering::Relaxed) {
+                    break;
+                }
+                let log = |at: usize| logs[(at * 7 + seed * 3) % logs.len()];
+                let sender = |at: usize| members[(at + seed) % members.len()];
+                // Some large, some small, so that transactions overtake each other.
+                let count = if n % 3 == 0 { 120 } else { 1 };
+                let batch = (n..n + count).map(|at| message(log(at), sender(at), "x")).collect();
+                store.append(batch).await.unwrap();
+                store
+                    .mark_read(vec![ReadMark { conversation: log(n), user: sender(n), position: n as u64 }])
+                    .await
+                    .unwrap();
+            }
+        });
+    }
+    let (mut cursor, mut known) = (Revision(0), BTreeMap::new());
+    let mut follow = async |cursor: &mut Revision| {
+        let (heads, next) = reading.heads(me, *cursor, None, 1_000, 0).await.unwrap();
+        assert!(next >= *cursor && heads.iter().all(|head| head.revision > *cursor && head.revision <= next));
+        *cursor = next;
+        known.extend(heads.into_iter().map(|head| (head.conversation, head)));
+        known.clone()
+    };
+    for _ in 0..300 {
+        follow(&mut cursor).await;
+    }
+    writing.store(false, Ordering::Relaxed);
+    tasks.join_all().await;
+    let followed = follow(&mut cursor).await;
+    let (all, _) = reading.heads(me, Revision(0), None, 1_000, 0).await.unwrap();
+    assert!(all.iter().map(|head| head.last_position).sum::<u64>() > 1_000, "there was something to follow");
+    for head in all {
+        assert_eq!(followed.get(&head.conversation), Some(&head));
+    }
+}
+
+/// A relay runs in each message service: what each finds, it tells. The personal logs tell it once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn effects_are_told_once_by_several_relays() {
+    let database = Database::new(SERVER).await;
+    let stores = [open(&database.url()).await, open(&database.url()).await];
+    let members = users(&stores[0], 1..40).await;
+    for n in 0..5 {
+        group(&stores[0], 100 + n, &members).await;
+    }
+    let mut relays = JoinSet::new();
+    for store in stores.iter().cycle().take(4).cloned() {
+        relays.spawn(async move {
+            loop {
+                let effects = store.effects(30).await.unwrap();
+                if effects.is_empty() {
+                    break;
+                }
+                for outcome in store.append(effects.into_iter().map(telling).collect()).await.unwrap() {
+                    outcome.unwrap();
+                }
+            }
+        });
+    }
+    relays.join_all().await;
+    for user in members {
+        let told = ids(&stores[0], user, user.personal_log()).await;
+        assert_eq!(told.len(), 5);
+        assert_eq!(told.iter().collect::<BTreeSet<_>>().len(), 5);
+    }
+}
+
+fn telling(effect: Effect) -> NewEntry {
+    NewEntry {
+        conversation: effect.user.personal_log(),
+        sender: effect.user,
+        id: effect.id,
+        time_ms: effect.time_ms,
+        content: effect.content,
+        act: effect.contact.map_or(Act::Tell, Act::Contact),
+        settles: Some(effect.revision),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_instances_that_start_at_once_make_one_schema() {
+    let server = mariadb::start("mysql_start", &[]).await;
+    let url = mariadb::create(&server, "fresh").await;
+    let mut starting = JoinSet::new();
+    for _ in 0..8 {
+        let url = url.clone();
+        starting.spawn(async move { open(&url).await });
+    }
+    let stores = starting.join_all().await;
+    let members = users(&stores[0], 1..3).await;
+    for (n, store) in (0..).zip(&stores) {
+        group(store, 100 + n, &members).await;
+    }
+    assert_eq!(stores[0].groups_of(members[1]).await.unwrap().len(), 8);
+    assert_eq!(stores[0].newest_id().await.unwrap(), 1_000_002, "the largest is a session's");
+    drop(server);
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_says_why() {
+    let database = Database::new("mysql_newer").await;
+    drop(open(&database.url()).await);
+    let mut connection = MySqlConnection::connect(&database.url()).await.unwrap();
+    sqlx::query("INSERT INTO schema_versions VALUES (99)").execute(&mut connection).await.unwrap();
+    let newer = MysqlStore::open(MysqlConfig::new(database.url())).await.unwrap_err();
+    sqlx::query("DELETE FROM schema_versions WHERE version = 99").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    assert!(matches!(newer, OpenError::NewerSchema { found: 99, known: 1 }));
+    assert!(newer.to_string().contains("schema version 99"), "{newer}");
+
+    let refused = async |config: MysqlConfig| MysqlStore::open(config).await.unwrap_err();
+    assert!(matches!(refused(MysqlConfig::new("redis://x")).await, OpenError::Url { which: "url", .. }));
+    assert!(matches!(refused(MysqlConfig::new("mysql://root@127.0.0.1:1")).await, OpenError::NoDatabase));
+    let few = MysqlConfig { connections_max: 1, ..MysqlConfig::new(database.url()) };
+    assert!(matches!(refused(few).await, OpenError::TooFewConnections(1)));
+    let missing = MysqlConfig::new(database.url() + "_missing");
+    assert!(matches!(refused(missing).await, OpenError::Connect(_)));
+}
+
+/// What was told of each entry that was sent while the database failed.
+#[derive(Debug, Default)]
+struct Told {
+    stored: Vec<NewEntry>,
+    not_stored: Vec<NewEntry>,
+    unknown: Vec<NewEntry>,
+}
+
+/// Sends until told to stop.
+async fn send(store: MysqlStore, log: ConversationId, sender: UserId, stop: Arc<AtomicBool>) -> Told {
+    let mut told = Told::default();
+    while !stop.load(Ordering::Relaxed) {
+        let entry = message(log, sender, "x");
+        match store.append(vec![entry.clone()]).await {
+            Ok(outcomes) => {
+                assert!(outcomes[0].is_ok());
+                told.stored.push(entry);
+            }
+            Err(Error::Unknown(_)) => told.unknown.push(entry),
+            Err(Error::NotStored(_)) => told.not_stored.push(entry),
+            Err(error @ Error::NotWritable(_)) => panic!("{error}"),
+        }
+    }
+    told
+}
+
+/// Compares what was told with what is there; then retries all, with their ids, and finds each once.
+async fn judge(store: &MysqlStore, log: ConversationId, reader: UserId, told: Vec<Told>) {
+    let stored: BTreeSet<String> = ids(store, reader, log).await.into_iter().collect();
+    let id = |entry: &NewEntry| entry.id.to_string();
+    for told in &told {
+        assert!(told.stored.iter().all(|entry| stored.contains(&id(entry))), "what is told to be stored is stored");
+        assert!(told.not_stored.iter().all(|entry| !stored.contains(&id(entry))), "what is told not to be is not");
+    }
+    let mut retries = 0;
+    for entry in told.iter().flat_map(|told| told.unknown.iter().chain(&told.not_stored)) {
+        let outcome = store.append(vec![entry.clone()]).await.unwrap().pop().unwrap().unwrap();
+        assert_eq!(outcome.duplicate, stored.contains(&id(entry)));
+        retries += 1;
+    }
+    let told: usize = told.iter().map(|told| told.stored.len()).sum();
+    assert!(told > 0);
+    // Making the group is the first one.
+    assert_eq!(ids(store, reader, log).await.len(), 1 + told + retries);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_killed_under_load_are_told_honestly() {
+    let database = Database::new(SERVER).await;
+    let store = open(&database.url()).await;
+    let members = users(&store, 1..5).await;
+    let log = group(&store, 100, &members).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut senders = JoinSet::new();
+    for &sender in &members {
+        senders.spawn(send(store.clone(), log, sender, stop.clone()));
+    }
+    let mut connection = MySqlConnection::connect(&database.url()).await.unwrap();
+    for _ in 0..40 {
+        let own: i64 =
+            sqlx::query_scalar("SELECT CAST(connection_id() AS SIGNED)").fetch_one(&mut connection).await.unwrap();
+        let others: Vec<i64> = sqlx::query_scalar(
+            "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE db = DATABASE() AND id <> ?",
+        )
+        .bind(own)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+        for id in others {
+            // It may have ended by itself.
+            let _ = sqlx::query(sqlx::AssertSqlSafe(format!("KILL {id}"))).execute(&mut connection).await;
+        }
+        let before = ids(&store, members[0], log).await.len();
+        let end = Instant::now() + WITHIN;
+        while ids(&store, members[0], log).await.len() < before + 4 {
+            assert!(Instant::now() < end, "nothing is stored any more");
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    judge(&store, log, members[0], senders.join_all().await).await;
+}
+
+/// `kill -9` of the server under load, and another start: the store recovers by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_under_load_is_told_honestly_and_comes_back() {
+    let mut server = mariadb::start("mysql_killed", &[]).await;
+    let store = open(&mariadb::create(&server, "killed").await).await;
+    let members = users(&store, 1..5).await;
+    let log = group(&store, 100, &members).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut senders = JoinSet::new();
+    for &sender in &members {
+        senders.spawn(send(store.clone(), log, sender, stop.clone()));
+    }
+    for _ in 0..2 {
+        let before = ids(&store, members[0], log).await.len();
+        let end = Instant::now() + WITHIN;
+        while ids(&store, members[0], log).await.len() < before + 100 {
+            assert!(Instant::now() < end, "nothing is stored any more");
+        }
+        server.process.kill();
+        // While it is away, whoever asks is told so within a bounded time.
+        let begun = Instant::now();
+        let away = store.append(vec![message(log, members[0], "away")]).await;
+        assert!(matches!(away, Err(Error::NotStored(_))), "{away:?}");
+        assert!(matches!(store.groups_of(members[0]).await, Err(Error::NotStored(_))));
+        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+        server.restart().await.unwrap();
+    }
+    let before = ids(&store, members[0], log).await.len();
+    while ids(&store, members[0], log).await.len() < before + 100 {}
+    stop.store(true, Ordering::Relaxed);
+    judge(&store, log, members[0], senders.join_all().await).await;
+}
+
+/// Contents up to the limit and beyond what one statement takes, and characters of four bytes.
+#[tokio::test]
+async fn large_contents_and_all_characters_are_stored_as_they_are() {
+    let database = Database::new(SERVER).await;
+    let store = open(&database.url()).await;
+    let members = users(&store, 1..3).await;
+    let log = group(&store, 100, &members).await;
+    let bodies: Vec<String> = ["𝔪𝔭𝔦𝔪 👩‍👩‍👧‍👦", "a ", "a", "A"].map(String::from).into();
+    let large = (0..40).map(|n| char::from(b'a' + n).to_string().repeat(protocol::limits::TEXT_BYTES_MAX));
+    let bodies: Vec<String> = bodies.into_iter().chain(large).collect();
+    let batch: Vec<NewEntry> = bodies.iter().map(|body| message(log, members[0], body)).collect();
+    assert!(store.append(batch).await.unwrap().iter().all(Result::is_ok));
+    let request = PageRequest { conversation: log, from: Headed::After(1), limit: 1_000 };
+    let page = store.read_pages(members[1], vec![request], usize::MAX).await.unwrap().pop().unwrap().unwrap();
+    let texts: Vec<String> = page.entries.iter().map(|entry| entry.content.as_ref().unwrap().text().unwrap()).collect();
+    assert_eq!(texts, bodies);
+    // A trailing space makes another name, and so do capitals: names' keys are the application's.
+    for (id, name) in [(10, "bob"), (11, "bob "), (12, "Bob")] {
+        let account = NewAccount { name: name.into(), name_key: name.into(), ..account(id) };
+        assert!(store.create_account(account, vec![]).await.unwrap(), "{name:?}");
+    }
+    assert_eq!(store.account_by_name("bob ".into()).await.unwrap().unwrap().user.id, 11);
+}
+
+#[tokio::test]
+async fn calls_after_closing_are_certainly_not_stored() {
+    let database = Database::new(SERVER).await;
+    let store = open(&database.url()).await;
+    let members = users(&store, 1..3).await;
+    store.close().await;
+    store.close().await;
+    assert!(matches!(store.append(vec![making(ConversationId::new(9), &members)]).await, Err(Error::NotStored(_))));
+    assert!(matches!(store.groups_of(members[0]).await, Err(Error::NotStored(_))));
+    let mark = ReadMark { conversation: ConversationId::new(9), user: members[0], position: 1 };
+    assert!(matches!(store.mark_read(vec![mark]).await, Err(Error::NotStored(_))));
+    let again = open(&database.url()).await;
+    let outcome = again.append(vec![message(ConversationId::new(9), members[0], "x")]).await.unwrap().pop().unwrap();
+    assert_eq!(outcome, Err(Refused::NotMember));
+}
