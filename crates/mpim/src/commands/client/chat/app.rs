@@ -64,6 +64,8 @@ pub(super) enum Then {
     Say,
     /// As [`Then::Say`], and what the overlay shows of a group has changed.
     Regroup(GroupId),
+    /// The draft is kept.
+    Draft(ConversationId, String),
     Older(ConversationId),
     Users,
     /// The user who was found is to be brought into a group.
