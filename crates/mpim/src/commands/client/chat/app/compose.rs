@@ -72,7 +72,7 @@ impl App {
                 mentions.everyone |= chat.role != wire::Role::Member;
                 continue;
             }
-            // The longest name, where one begins with another.
+            // The longest name, where one begins with another; of two the same the unique one, which is the last.
             let named = self.nameable(chat).into_iter().filter(|(name, _)| after.starts_with(name.as_str()));
             let named = named.max_by_key(|(name, _)| name.len()).map(|(_, user)| user);
             mentions.users.extend(named.filter(|user| !mentions.users.contains(user)));
@@ -80,9 +80,9 @@ impl App {
         (mentions.everyone || !mentions.users.is_empty()).then_some(mentions)
     }
 
-    /// The members of a group under all the names that can be written after an @.
+    /// The members of a group under all the names that can be written after an @; the unique ones come last.
     fn nameable(&self, chat: &Chat) -> Vec<(String, u64)> {
-        let mut names = Vec::new();
+        let (mut names, mut unique) = (Vec::new(), Vec::new());
         let told = chat.view.group().members().map(|member| member.user.get());
         let listed = chat.members.iter().filter_map(|member| member.user.as_ref()).map(|user| user.id);
         let mut users: Vec<u64> = told.chain(listed).filter(|&user| user != self.user.get()).collect();
@@ -90,11 +90,12 @@ impl App {
         users.dedup();
         for user in users {
             let id = client::UserId::new(user);
-            names.push((self.name_in(chat, id), user));
+            names.push((self.called_in(chat, id).name, user));
             if let Some(info) = self.users.get(&id).filter(|info| !info.name.is_empty()) {
-                names.push((info.name.clone(), user));
+                unique.push((info.name.clone(), user));
             }
         }
+        names.append(&mut unique);
         names
     }
 

@@ -29,7 +29,7 @@ impl App {
     /// The chats among which a forwarded message's is picked.
     fn targets(&self, query: &str) -> Vec<&Chat> {
         let query = query.to_lowercase();
-        self.listed().into_iter().filter(|chat| self.title_of(chat).to_lowercase().contains(&query)).collect()
+        self.listed().into_iter().filter(|chat| self.title_of(chat).to_string().to_lowercase().contains(&query)).collect()
     }
 
     /// The rows of a list, as text.
@@ -47,7 +47,7 @@ impl App {
                 asks.chain(members.iter().map(|member| self.member_row(member))).collect()
             }
             PickKind::React { .. } => REACTIONS.iter().zip(1..).map(|(mark, key)| format!("{key} {mark}")).collect(),
-            PickKind::Forward { .. } => self.targets(query).iter().map(|chat| self.title_of(chat)).collect(),
+            PickKind::Forward { .. } => self.targets(query).iter().map(|chat| self.title_of(chat).to_string()).collect(),
             PickKind::Search { found, .. } => found.iter().map(|entry| self.found_row(entry)).collect(),
             PickKind::Details { conversation, position, receipts } => {
                 self.detail_rows(*conversation, *position, receipts)
@@ -56,9 +56,9 @@ impl App {
     }
 
     fn contact_row(&self, contact: &ContactView<'_>) -> String {
-        let mut parts = vec![self.name_of(contact.user)];
+        let mut parts = vec![self.called(contact.user).name];
         if let Some(info) = self.users.get(&contact.user).filter(|info| info.name != parts[0]) {
-            parts.push(format!("({})", info.name));
+            parts.push(format!("@{}", info.name));
         }
         match contact.request {
             Some(request) if request.received => {
@@ -332,7 +332,8 @@ impl App {
 
     /// Brings in the user of a name, as one is called here or as the server knows one.
     pub(super) fn invite_named(&mut self, group: GroupId, name: &str) {
-        let known = self.users.values().find(|user| user.name == name || self.name_of(UserId::new(user.id)) == name);
+        let known = self.users.values().find(|user| user.name == name);
+        let known = known.or_else(|| self.users.values().find(|user| self.called(UserId::new(user.id)).name == name));
         match known.map(|user| user.id) {
             Some(user) => self.invite(group, user),
             None if name.is_empty() => {}

@@ -97,6 +97,20 @@ fn a_name_is_completed_after_an_at_sign_and_addresses_the_member() {
 }
 
 #[test]
+fn an_at_sign_means_the_unique_name_before_a_chosen_one() {
+    let mut bed = Bed::talking(Language::En, 80, 24);
+    for (name, chosen) in [("bob", CAROL), ("小明", BOB)] {
+        let display_name = name.into();
+        let named = bed.app.users[&UserId::new(chosen)].clone();
+        bed.event(Event::UserChanged(wire::UserInfo { display_name, ..named }));
+    }
+    bed.open(GROUP);
+    bed.write("@bob @小明");
+    bed.key(KeyCode::Enter);
+    assert_eq!(bed.sent().remove(0).mentions.unwrap().users, [BOB, CAROL]);
+}
+
+#[test]
 fn what_is_shown_is_told_as_read_and_what_arrives_as_delivered() {
     let mut bed = Bed::talking(Language::En, 80, 24);
     bed.take(Input::Tick(NOON + 500));

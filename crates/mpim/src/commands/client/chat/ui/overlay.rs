@@ -110,7 +110,7 @@ fn pick_title(app: &App, pick: &Pick) -> String {
         PickKind::NewChat { .. } => app.say(Word::NewChat).into(),
         PickKind::Friends => app.say(Word::Friends).into(),
         PickKind::Group { info, .. } => {
-            let title = app.opened().map_or_else(String::new, |chat| app.title_of(chat));
+            let title = app.opened().map_or_else(String::new, |chat| app.title_of(chat).to_string());
             let about = info.as_ref().map_or_else(String::new, |info| {
                 let joining = match info.join_policy() {
                     client::wire::JoinPolicy::Open => app.language.pick("open", "公开"),
