@@ -361,7 +361,20 @@ fn a_group_is_managed_from_the_list_of_its_members() {
     let users = wire::Users { users: vec![user(10, "erin")], ..wire::Users::default() };
     bed.answer(Then::Invite(group), wire::server_frame::Body::Users(users));
     assert!(matches!(&bed.requests()[..], [Request::Invite(invite)] if invite.users == [10]));
-    bed.key(KeyCode::Char('D'));
-    bed.key(KeyCode::Char('n'));
-    assert!(bed.requests().is_empty(), "nothing is dissolved without a yes");
+    for key in ['D', 'l', 'x', 'b', 't', 'j'] {
+        bed.key(KeyCode::Char(key));
+        assert!(matches!(bed.app.overlay, Some(Overlay::Question(_))), "{key} asks");
+        bed.key(KeyCode::Char('n'));
+        assert!(bed.requests().is_empty(), "{key} does nothing without a yes");
+    }
+    bed.key(KeyCode::Char('x'));
+    assert!(bed.screen().contains("Remove from this group bob?"), "{}", bed.screen());
+    bed.key(KeyCode::Char('y'));
+    assert!(matches!(&bed.requests()[..], [Request::RemoveMembers(remove), ..] if remove.users == [BOB] && !remove.ban));
+    bed.key(KeyCode::Char('j'));
+    bed.key(KeyCode::Char('a'));
+    let asked = bed.requests();
+    let Some(Request::UpdateGroup(update)) = asked.first() else { panic!("{asked:?}") };
+    assert_eq!(update.change.as_ref().unwrap().join_policy(), wire::JoinPolicy::ByApproval);
+    assert!(matches!(bed.app.overlay, Some(Overlay::Pick(_))), "the group is shown again");
 }
