@@ -6,8 +6,14 @@ use wire::content::Kind;
 use super::{Names, name_of, policy_name, role_name};
 use crate::commands::client::print::{harmless, harmless_lines, local_time};
 
-/// What an entry says, for people: `from` is the sender as the reader calls them.
-pub(in crate::commands::client) fn to_text(entry: &wire::Entry, from: &str, names: &Names, indent: usize) -> String {
+/// What an entry says, for people: `from` is the sender as the reader calls them. `None` if there is nothing to be shown to
+/// this reader.
+pub(in crate::commands::client) fn to_text(
+    entry: &wire::Entry,
+    from: &str,
+    names: &Names,
+    indent: usize,
+) -> Option<String> {
     let from = harmless(from);
     let content = entry.content.as_ref().and_then(|content| content.view().ok()).unwrap_or_default();
     let mut about = String::new();
@@ -17,13 +23,15 @@ pub(in crate::commands::client) fn to_text(entry: &wire::Entry, from: &str, name
     if let Some(forwarded) = &content.forwarded {
         about.push_str(&format!(" (from {})", harmless(&name_of(names, forwarded.sender))));
     }
-    match &content.kind {
+    let text = match &content.kind {
+        Some(Kind::Hidden(_)) => return None,
         Some(kind) => match message(kind, names, indent) {
             Some(said) => format!("{from}{about}: {said}"),
             None => format!("* {}", happened(kind, &from, names, indent)),
         },
         None => format!("* {from} did something that this version does not know"),
-    }
+    };
+    Some(text)
 }
 
 /// What a message says; `None` if it is not one.
@@ -50,7 +58,6 @@ fn happened(kind: &Kind, from: &str, names: &Names, indent: usize) -> String {
     let all = |users: &[u64]| users.iter().map(|&user| name(user)).collect::<Vec<_>>().join(", ");
     match kind {
         Kind::Recalled(_) => format!("{from}’s message was recalled"),
-        Kind::Hidden(_) => "hidden".into(),
         Kind::GroupCreated(created) => {
             format!("{from} made the group “{}” with {}", harmless(&created.title), all(&created.members))
         }
