@@ -29,6 +29,11 @@ impl Place {
         Ok(Self { server, profile })
     }
 
+    /// The same profile, at the server of its last log-in.
+    pub(super) fn as_logged_in(&self) -> Self {
+        Self { server: None, profile: self.profile.clone() }
+    }
+
     pub(super) fn profile(&self) -> anyhow::Result<Arc<DiskProfile>> {
         Ok(Arc::new(DiskProfile::open(&self.profile)?))
     }

@@ -137,7 +137,8 @@ fn draw_header(frame: &mut Frame<'_>, app: &App, chat: &Chat, area: Rect) {
     }
     let columns = usize::from(area.width);
     let (title, handle) = app.title_of(chat).fit(columns);
-    let about = fit(&format!("{handle}{about}"), columns - width(&title));
+    let about = fit(&about, columns - width(&title) - width(&handle));
+    let about = format!("{handle}{about}");
     let line = Line::from(vec![Span::styled(title, app.theme.bold()), Span::styled(about, app.theme.dim())]);
     frame.render_widget(Paragraph::new(line), area);
 }

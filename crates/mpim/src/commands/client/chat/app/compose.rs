@@ -205,6 +205,9 @@ impl App {
         let Some(chat) = self.chats.get_mut(&id) else { return };
         if let Some(at) = chat.own_drafts.iter().position(|own| *own == draft.text) {
             chat.own_drafts.drain(..=at);
+            if chat.saving_draft.as_ref() == Some(&draft.text) {
+                self.on_draft_saved(id, &draft.text, true);
+            }
             return;
         }
         // The server tells again what it had: what became of it here is newer. So is what is being written.

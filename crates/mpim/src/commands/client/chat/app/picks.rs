@@ -29,7 +29,10 @@ impl App {
     /// The chats among which a forwarded message's is picked.
     fn targets(&self, query: &str) -> Vec<&Chat> {
         let query = query.to_lowercase();
-        self.listed().into_iter().filter(|chat| self.title_of(chat).to_string().to_lowercase().contains(&query)).collect()
+        self.listed()
+            .into_iter()
+            .filter(|chat| self.title_of(chat).to_string().to_lowercase().contains(&query))
+            .collect()
     }
 
     /// The rows of a list, as text.
@@ -47,7 +50,9 @@ impl App {
                 asks.chain(members.iter().map(|member| self.member_row(member))).collect()
             }
             PickKind::React { .. } => REACTIONS.iter().zip(1..).map(|(mark, key)| format!("{key} {mark}")).collect(),
-            PickKind::Forward { .. } => self.targets(query).iter().map(|chat| self.title_of(chat).to_string()).collect(),
+            PickKind::Forward { .. } => {
+                self.targets(query).iter().map(|chat| self.title_of(chat).to_string()).collect()
+            }
             PickKind::Search { found, .. } => found.iter().map(|entry| self.found_row(entry)).collect(),
             PickKind::Details { conversation, position, receipts } => {
                 self.detail_rows(*conversation, *position, receipts)

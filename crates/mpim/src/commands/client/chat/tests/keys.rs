@@ -200,7 +200,7 @@ fn what_was_being_written_is_there_again_after_an_edit() {
     let mut bed = Bed::talking(Language::En, 80, 24);
     bed.open(DIRECT);
     for end in [KeyCode::Enter, KeyCode::Esc] {
-        bed.app.chats.get_mut(&DIRECT).unwrap().editor.set("unfinished".into());
+        bed.app.chats.get_mut(&DIRECT).unwrap().editor.set("unfinished");
         bed.key(KeyCode::Esc);
         bed.key(KeyCode::Char('e'));
         assert_eq!(bed.app.opened().unwrap().editor.text(), "see you");
@@ -370,7 +370,9 @@ fn a_group_is_managed_from_the_list_of_its_members() {
     bed.key(KeyCode::Char('x'));
     assert!(bed.screen().contains("Remove from this group bob?"), "{}", bed.screen());
     bed.key(KeyCode::Char('y'));
-    assert!(matches!(&bed.requests()[..], [Request::RemoveMembers(remove), ..] if remove.users == [BOB] && !remove.ban));
+    assert!(
+        matches!(&bed.requests()[..], [Request::RemoveMembers(remove), ..] if remove.users == [BOB] && !remove.ban)
+    );
     bed.key(KeyCode::Char('j'));
     bed.key(KeyCode::Char('a'));
     let asked = bed.requests();

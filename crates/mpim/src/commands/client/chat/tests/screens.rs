@@ -53,7 +53,8 @@ fn whoever_is_called_otherwise_stands_beside_the_unique_name() {
         // However long, it leaves the unique name in sight.
         let display_name = "小明".repeat(20);
         bed.event(Event::UserChanged(wire::UserInfo { display_name, ..user(BOB, "mallory") }));
-        assert!(bed.screen().matches("@mallory").count() >= 2, "{}", bed.screen());
+        let screen = bed.screen();
+        assert!(screen.matches("@mallory ").count() >= 2, "title and history: {screen}");
         // A member's nickname is no more than that either.
         bed.group(4, BOB, Kind::NicknameChanged(wire::NicknameChanged { nickname: "alice".into() }).into());
         bed.group(5, BOB, text("me"));
