@@ -270,7 +270,9 @@ fn refusal(refused: Refused, entry: &NewEntry) -> Error {
         }
         Refused::Blocking => forbidden("you have blocked this user: unblock to write"),
         Refused::Banned(user) => Error::new(ErrorCode::Banned, format!("user {user} was banned from this group")),
-        Refused::NoSuchMessage => Error::new(ErrorCode::NotFound, "there is no message at this position, or it was recalled"),
+        Refused::NoSuchMessage => {
+            Error::new(ErrorCode::NotFound, "there is no message at this position, or it was recalled")
+        }
         Refused::NotTheSenders => forbidden("this is not your message"),
         Refused::TooLate => Error::new(ErrorCode::TooLate, "the message is too old for this"),
         Refused::OtherKind => Error::invalid("content.edit.content: of another kind than the message"),
