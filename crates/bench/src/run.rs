@@ -34,6 +34,7 @@ pub async fn run(args: BenchArgs) -> Result<ExitCode> {
         args.check()?;
     }
     files::allow(&scenario)?;
+    common.check_html()?;
     match &scenario {
         // These need no system around them.
         Scenario::Rpc(args) => return run_rpc(args, &common).await,

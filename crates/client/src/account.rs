@@ -8,6 +8,8 @@ use crate::{Error, Server, calls::unexpected, transport::Socket};
 
 /// Passwords are hashed on purpose slowly, by a bounded pool: in a storm of log-ins it takes its time.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// For a connection alone.
+const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the farewell, which nobody waits for in earnest.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -30,6 +32,18 @@ pub async fn register(server: &Server, name: &str, password: &str, device: &str)
 pub async fn log_in(server: &Server, name: &str, password: &str, device: &str) -> Result<wire::Session, Error> {
     let (name, password, device) = (name.into(), password.into(), device.into());
     begin_session(server, Request::LogIn(wire::LogIn { name, password, device })).await
+}
+
+/// Opens a connection to a server, and ends it: what is asked of a person afterwards is not asked in vain.
+///
+/// # Errors
+///
+/// The server cannot be reached.
+pub async fn reach(server: &Server) -> Result<(), Error> {
+    let timed_out = |_| Error::TimedOut { after: REACH_TIMEOUT, source: None };
+    let socket = tokio::time::timeout(REACH_TIMEOUT, Socket::open(server)).await.map_err(timed_out)??;
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, socket.close()).await;
+    Ok(())
 }
 
 async fn begin_session(server: &Server, request: Request) -> Result<wire::Session, Error> {

@@ -47,7 +47,7 @@ mod server;
 mod sync;
 mod transport;
 
-pub use account::{log_in, register};
+pub use account::{log_in, reach, register};
 pub use backoff::Backoff;
 pub use calls::SyncPages;
 pub use error::{Error, SendError};

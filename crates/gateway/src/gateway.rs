@@ -172,6 +172,12 @@ impl Gateway {
         self.shared.admission.set_limits(limits);
     }
 
+    /// The same for whoever does not hold the gateway.
+    pub fn limits_setter(&self) -> impl Fn(Limits) + Send + Sync + 'static {
+        let admission = Arc::clone(&self.shared.admission);
+        move |limits| admission.set_limits(limits)
+    }
+
     /// Answers `/readyz` with an error from now on, for what has something to do before it [drains](Self::drain).
     pub fn leave(&self) {
         self.shared.leaving.cancel();

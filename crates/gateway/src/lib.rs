@@ -23,6 +23,7 @@ pub mod fuzzing;
 mod gateway;
 mod http;
 mod hub;
+mod json;
 mod metrics;
 mod origin;
 mod outbox;

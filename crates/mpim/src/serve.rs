@@ -9,13 +9,12 @@ mod node_number;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use api::{GroupServer, MessageServer, PresenceServer, UserServer};
 use gateway::Gateway;
 use prometheus_client::registry::Registry as Metrics;
 use protocol::{GatewayId, IdGenerator};
 use queue::redis::RedisQueue;
-use registry::{Instance, Registration, Registry as _, ZooKeeperRegistry};
+use registry::{Instance, Registration, ZooKeeperRegistry};
 use services::Clock;
 use store::mysql::MysqlStore;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -44,7 +43,7 @@ pub struct Listeners {
 
 /// The running process. To be ended with [`stop`](Self::stop); dropped or killed instead, it loses nothing acknowledged.
 pub struct Node {
-    gateway: Option<Arc<Gateway>>,
+    gateway: Option<Gateway>,
     webhooks: Option<Webhooks>,
     registrations: Vec<Registration>,
     server: Option<rpc::Server>,
@@ -157,11 +156,12 @@ impl Node {
                 .await?;
                 let address = gateway.local_addr().to_string();
                 registrations.push(shared.register(instance(config, Role::Gateway, address)).await?);
-                Some(Arc::new(gateway))
+                Some(gateway)
             }
             _ => None,
         };
-        tasks.spawn(live::follow(Arc::clone(&shared), config.clone(), gateway.clone(), levels));
+        let set_limits = gateway.as_ref().map(|gateway| Box::new(gateway.limits_setter()) as live::LimitsSetter);
+        tasks.spawn(live::follow(Arc::clone(&shared), config.clone(), set_limits, levels));
         readiness.has("start");
         let store = stores.map(|(store, _)| store);
         Ok(Self {
@@ -195,15 +195,13 @@ impl Node {
         self.readiness.ready()
     }
 
-    /// The gateway, for its limits.
-    pub fn gateway(&self) -> Option<&Gateway> {
-        self.gateway.as_deref()
-    }
-
     /// Takes leave of clients and of other processes, finishes what was accepted, closes the store. Clients have `grace` to take
     /// what is theirs, and the rest as long again; what is not done then is left as a kill would leave it.
     pub async fn stop(mut self, grace: Duration) {
         self.readiness.waits("stop", "it is told to stop");
+        if let Some(gateway) = &self.gateway {
+            gateway.leave();
+        }
         if let Some(webhooks) = self.webhooks {
             webhooks.stop().await;
         }

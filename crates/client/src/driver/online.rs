@@ -139,6 +139,8 @@ impl<'a> Online<'a> {
             tokio::select! {
                 result = self.socket.drive(read, &mut self.frames) => result?,
                 asks = self.work.next_input(asks_room) => {
+                    // It may have been quiet for long, and answers are due from now on.
+                    let now = Instant::now();
                     // Those that were given up meanwhile are not asked.
                     for ask in asks.into_iter().filter(|ask| !ask.answer.is_closed()) {
                         self.ask(ask, now);

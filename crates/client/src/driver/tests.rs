@@ -473,3 +473,22 @@ async fn closing_waits_for_acknowledgements_and_keeps_what_is_left_in_a_durable_
     let _: &Peer = &peer;
     assert_eq!(client.user().get(), ME);
 }
+
+#[tokio::test]
+async fn a_request_after_a_long_quiet_has_the_whole_time_for_its_answer() {
+    let server = FakeServer::start().await;
+    let (client, mut events) = start(&server);
+    let mut peer = server.accept_connected("r1").await;
+    until(&mut events, |event| matches!(event, Event::CaughtUp).then_some(())).await;
+    // Longer than the server may be silent when it owes an answer, and shorter than anything else takes.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(25)).await;
+    tokio::time::resume();
+    let answered = async {
+        let (request, _) = peer.expect().await;
+        peer.answer(request, Answer::Users(wire::Users::default())).await;
+    };
+    let ask = client.request(Request::FindUsers(wire::FindUsers { ids: vec![PEER], names: Vec::new() }));
+    let (found, ()) = tokio::join!(fake::soon(ask), answered);
+    assert!(matches!(found, Ok(Answer::Users(_))), "{found:?}");
+}

@@ -2,15 +2,23 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use gateway::Gateway;
+use gateway::Limits;
 use registry::Registry;
 use tokio::task::JoinSet;
 
 use crate::{config::Config, logging::Levels};
 
+/// Changes a gateway's rates.
+pub(super) type LimitsSetter = Box<dyn Fn(Limits) + Send + Sync>;
+
 /// Follows the registry's values, which are named `section.key`, and puts into effect what is valid; what is not is logged, and
 /// what was in effect before stays. Ends with the process.
-pub(super) async fn follow(registry: Arc<dyn Registry>, base: Config, gateway: Option<Arc<Gateway>>, levels: Levels) {
+pub(super) async fn follow(
+    registry: Arc<dyn Registry>,
+    base: Config,
+    set_limits: Option<LimitsSetter>,
+    levels: Levels,
+) {
     let (changed, mut changes) = tokio::sync::mpsc::channel(1);
     let mut watching = JoinSet::new();
     for (section, key) in Config::live_keys() {
@@ -42,8 +50,8 @@ pub(super) async fn follow(registry: Arc<dyn Registry>, base: Config, gateway: O
         match base.with_live_values(&values) {
             Ok(changed) if changed == current => {}
             Ok(changed) => {
-                if let Some(gateway) = &gateway {
-                    gateway.set_limits(changed.limits());
+                if let Some(set_limits) = &set_limits {
+                    set_limits(changed.limits());
                 }
                 if let Err(error) = levels.set(&changed.log.level) {
                     tracing::error!(%error, "the log's levels stay as they are");

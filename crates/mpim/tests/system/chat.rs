@@ -17,10 +17,11 @@ struct Screen {
 }
 
 impl Screen {
-    fn start(process: &Process, user: &Terminal, language: &str) -> Self {
+    /// `options` are those of the command, as a shell reads them.
+    fn start(process: &Process, user: &Terminal, options: &str) -> Self {
         let screen = Self { socket: user.profile.join("tmux") };
         let (profile, url) = (user.profile.to_str().unwrap(), process.url());
-        let client = format!("exec {MPIM} client --server {url} --profile {profile} chat --language {language}");
+        let client = format!("exec {MPIM} client --server {url} --profile {profile} chat {options}");
         // What is left on the terminal can be looked at after the client's end.
         let shell = format!("sh -c 'echo $$ > {profile}/pid; {client}'; echo ended $?; exec cat");
         screen.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", &shell]);
@@ -91,7 +92,7 @@ async fn a_person_chats_on_the_whole_screen_while_the_server_is_killed() {
     let alice = Terminal::register(&process, dir.path(), "alice").await;
     let bob = Terminal::register(&process, dir.path(), "小明").await;
     bob.json(&["send", "alice", "你好，吃饭了吗"]).await;
-    let screen = Screen::start(&process, &alice, "en");
+    let screen = Screen::start(&process, &alice, "--language en");
     screen.shows("connected · alice").await;
     screen.shows("你好，吃饭了吗").await;
 
@@ -150,9 +151,26 @@ async fn a_client_told_to_stop_gives_the_terminal_back() {
     let dir = tempfile::tempdir().unwrap();
     let process = Process::start(&dir.path().join("data")).await;
     let alice = Terminal::register(&process, dir.path(), "alice").await;
-    let screen = Screen::start(&process, &alice, "zh");
+    let screen = Screen::start(&process, &alice, "--language zh");
     screen.shows("已连接 · alice").await;
     let pid = std::fs::read_to_string(alice.profile.join("pid")).unwrap();
     assert!(Command::new("kill").args(["-TERM", pid.trim()]).status().unwrap().success());
     screen.ends().await;
+}
+
+/// Time goes on so slowly here that a key drawn only with it would come too late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_drawn_at_once_and_not_when_time_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(&dir.path().join("data")).await;
+    let alice = Terminal::register(&process, dir.path(), "alice").await;
+    alice.json(&["send", "alice", "a note to myself"]).await;
+    let screen = Screen::start(&process, &alice, "--language en --tick-ms 3600000");
+    screen.shows("a note to myself").await;
+    screen.keys(&["Enter"]);
+    screen.shows("│>").await;
+    for length in 1..=10 {
+        screen.write("x");
+        screen.shows(&format!("│> {}", "x".repeat(length))).await;
+    }
 }

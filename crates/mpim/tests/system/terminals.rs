@@ -30,8 +30,13 @@ pub struct Terminal {
 }
 
 impl Terminal {
+    /// One on which nobody is logged in.
+    pub fn new(process: &Process, dir: &std::path::Path, name: &'static str) -> Self {
+        Self { name, profile: dir.join(name), url: process.url() }
+    }
+
     pub async fn register(process: &Process, dir: &std::path::Path, name: &'static str) -> Self {
-        let terminal = Self { name, profile: dir.join(name), url: process.url() };
+        let terminal = Self::new(process, dir, name);
         let registered = terminal.run(&["register", name, "--password-stdin"], "correct horse\n").await;
         registered.expect("registers");
         terminal
@@ -222,13 +227,48 @@ async fn what_goes_wrong_is_told_in_one_line_and_exits_non_zero() {
     refused(&["send", "alice", "hi", "--id", "seven"], "", "UUID").await;
     refused(&["send"], "", "NAME").await;
     refused(&["group", "join", "4711"], "", "4711").await;
+    refused(&["login", "alice", "--password-stdin"], "wrong password\n", "wrong").await;
+    let nobody = Terminal::new(&process, dir.path(), "nobody");
+    let refused = async |words: &[&str], input: &str, wanted: &str| {
+        let error = nobody.run(words, input).await.expect_err("refused");
+        assert!(error.contains(wanted), "{words:?}: {error}");
+    };
     refused(&["register", "alice", "--password-stdin"], "correct horse\n", "taken").await;
     refused(&["register", "a b", "--password-stdin"], "correct horse\n", "' '").await;
     refused(&["register", "dave", "--password-stdin"], "short\n", "8 bytes").await;
-    refused(&["login", "alice", "--password-stdin"], "wrong password\n", "wrong").await;
     drop(process);
+    // It is found before a password is asked for, which on no terminal would be what goes wrong.
+    refused(&["register", "dave"], "", "Another server is named with --server").await;
     let unreachable = alice.run(&["send", "alice", "hi", "--timeout", "1"], "").await.expect_err("no server");
     assert!(unreachable.contains("reach"), "{unreachable}");
+}
+
+/// Nobody could end a session whose profile was given to another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_profile_in_use_is_not_given_to_another_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(&dir.path().join("data")).await;
+    let alice = Terminal::register(&process, dir.path(), "alice").await;
+    Terminal::register(&process, dir.path(), "bob").await;
+    for words in [["register", "carol", "--password-stdin"], ["login", "bob", "--password-stdin"]] {
+        let refused = alice.run(&words, "correct horse\n").await.expect_err("alice is logged in");
+        assert!(refused.contains("logged in as alice") && refused.contains("--profile"), "{refused}");
+    }
+    assert_eq!(alice.json(&["whoami"]).await["name"], "alice");
+    // The same user gets a new session in place of the old one.
+    let old = alice.json(&["whoami"]).await["session"].clone();
+    alice.run(&["login", "Alice", "--password-stdin"], "correct horse\n").await.unwrap();
+    let sessions = alice.run(&["sessions", "list"], "").await.unwrap();
+    assert!(sessions.len() == 1 && sessions[0]["current"] == true && sessions[0]["id"] != old, "{sessions:?}");
+    alice.json(&["logout"]).await;
+    alice.run(&["login", "bob", "--password-stdin"], "correct horse\n").await.unwrap();
+    assert_eq!(alice.json(&["whoami"]).await["name"], "bob");
+    // Where the session has ended by itself there is none to lose.
+    let elsewhere = Terminal::new(&process, dir.path(), "elsewhere");
+    elsewhere.run(&["login", "bob", "--password-stdin"], "correct horse\n").await.unwrap();
+    let ended = alice.json(&["whoami"]).await["session"].as_str().unwrap().to_owned();
+    elsewhere.json(&["sessions", "revoke", &ended]).await;
+    alice.run(&["register", "carol", "--password-stdin"], "correct horse\n").await.unwrap();
 }
 
 /// A person who sees messages has read them, on all devices; a script that takes them has not.

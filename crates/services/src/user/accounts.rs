@@ -39,6 +39,8 @@ impl Service {
             if !me.store.create_account(account, tell).await? {
                 return Err(name_taken(&name));
             }
+            // From where the account was made, its user is known.
+            me.failed.forget(&name.key(), call.address);
             me.changed(user, &[name.key()]).await;
             me.relay(&call).await;
             let user = UserInfo { id: user.get(), name: name.to_string(), ..UserInfo::default() };
@@ -49,7 +51,7 @@ impl Service {
 
     pub(super) async fn start_session(&self, call: &Call, request: wire::LogIn) -> Result<Session> {
         let (session, refresh) = self.new_session(&request.device)?;
-        let account = self.account_with(&request.name, request.password).await?;
+        let account = self.account_with(call, &request.name, request.password).await?;
         if account.suspended {
             return Err(suspended());
         }
@@ -118,7 +120,7 @@ impl Service {
     }
 
     /// The account of a name, if this is its password.
-    async fn account_with(&self, name: &str, password: String) -> Result<Account> {
+    async fn account_with(&self, call: &Call, name: &str, password: String) -> Result<Account> {
         let (name_key, now_ms) = (name_key(name), self.clock.now_ms());
         check_length(&password)?;
         // What cannot be a name is not counted: nobody has it, and it may be long.
@@ -126,7 +128,7 @@ impl Service {
             return Err(wrong_credentials());
         }
         // Counted before it is known whether it fails, as many may be tried at once.
-        self.failed.attempt(&name_key, now_ms)?;
+        self.failed.attempt(&name_key, call.address, now_ms)?;
         // Bots have no password.
         let account = self.store.account_by_name(name_key.clone()).await?;
         let account = account.filter(|account| !account.password_hash.is_empty());
@@ -134,7 +136,7 @@ impl Service {
         let right = self.passwords.verify(password, hash).await?;
         match account {
             Some(account) if right => {
-                self.failed.forget(&name_key);
+                self.failed.forget(&name_key, call.address);
                 Ok(account)
             }
             _ => Err(wrong_credentials()),
@@ -147,11 +149,11 @@ impl Service {
         let account = self.store.account(user).await?.filter(|account| !account.password_hash.is_empty());
         let account = account.ok_or_else(|| Error::not_found("the account"))?;
         let guesses = format!("change:{user}");
-        self.failed.attempt(&guesses, self.clock.now_ms())?;
+        self.failed.attempt(&guesses, None, self.clock.now_ms())?;
         if !self.passwords.verify(password, Some(&account.password_hash)).await? {
             return Err(Error::new(ErrorCode::Forbidden, format!("{field}: wrong")));
         }
-        self.failed.forget(&guesses);
+        self.failed.forget(&guesses, None);
         Ok(account)
     }
 }

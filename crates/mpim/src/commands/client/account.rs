@@ -3,17 +3,19 @@
 use std::{
     fs,
     io::{self, BufRead as _, Read as _},
-    sync::Arc,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use client::{DiskProfile, Error, Profile, Server, Tokens, wire};
-use protocol::limits::{DEVICE_CHARS_MAX, PASSWORD_BYTES_MAX};
+use protocol::{
+    limits::{DEVICE_CHARS_MAX, PASSWORD_BYTES_MAX},
+    name_key,
+};
 use serde_json::json;
 
 use crate::commands::client::{
-    connection::Place,
+    connection::{Place, SessionOver},
     print::{Printer, harmless},
 };
 
@@ -37,29 +39,75 @@ pub(super) struct PasswordArgs {
 }
 
 pub(super) async fn register(place: &Place, printer: Printer, args: LogInArgs) -> anyhow::Result<()> {
-    let (profile, server, password) = prepare(place, &args, true)?;
+    let profile = place.profile()?;
+    vacant(place, &profile).await?;
+    let (server, password) = prepare(place, &profile, &args, true).await?;
     let device = args.device.unwrap_or_else(machine_name);
-    let session = client::register(&server, &args.name, &password, &device).await?;
+    let session = client::register(&server, &args.name, &password, &device).await.map_err(or_name_another)?;
     keep(&profile, &server, session, printer, "registered")
 }
 
 pub(super) async fn log_in(place: &Place, printer: Printer, args: LogInArgs) -> anyhow::Result<()> {
-    let (profile, server, password) = prepare(place, &args, false)?;
+    let profile = place.profile()?;
+    // Whoever logs in again as the same user on this device wants a new session, in place of the old one.
+    let same = profile.tokens()?.filter(|tokens| name_key(&tokens.name) == name_key(&args.name));
+    if same.is_none() {
+        vacant(place, &profile).await?;
+    }
+    let (server, password) = prepare(place, &profile, &args, false).await?;
     let device = args.device.unwrap_or_else(machine_name);
-    let session = client::log_in(&server, &args.name, &password, &device).await?;
-    keep(&profile, &server, session, printer, "logged in")
+    let session = client::log_in(&server, &args.name, &password, &device).await.map_err(or_name_another)?;
+    let replaced = same.filter(|old| session.user.as_ref().is_some_and(|user| user.id == old.user.get()));
+    keep(&profile, &server, session, printer, "logged in")?;
+    if let Some(old) = replaced {
+        // If it cannot be ended now, it stands in the list of sessions.
+        if let Ok(client) = place.connect().await {
+            let _ = client.revoke(old.session).await;
+            client.close().await;
+        }
+    }
+    Ok(())
 }
 
-fn prepare(place: &Place, args: &LogInArgs, new: bool) -> anyhow::Result<(Arc<DiskProfile>, Server, String)> {
-    // Whatever is wrong with these is better said before a password is asked for.
-    let profile = place.profile()?;
-    let server = place.server(&profile)?;
-    let password = match (args.password_stdin, new) {
-        (true, _) => password_lines(1)?.remove(0),
-        (false, true) => ask_twice("password: ")?,
-        (false, false) => ask("password: ")?,
-    };
-    Ok((profile, server, password))
+/// Refuses a profile in which somebody is logged in: the session would live on, and nobody could end it from here.
+async fn vacant(place: &Place, profile: &DiskProfile) -> anyhow::Result<()> {
+    let Some(tokens) = profile.tokens()? else { return Ok(()) };
+    // Where the session has ended by itself, there is nothing to lose.
+    match place.as_logged_in().connect().await {
+        Ok(client) => client.close().await,
+        Err(error) if error.is::<SessionOver>() => return Ok(()),
+        Err(_) => {}
+    }
+    bail!(
+        "this profile is logged in as {}: log out first with `mpim client logout`, or name another profile with --profile DIR",
+        tokens.name
+    )
+}
+
+/// Server and password; what is wrong with anything else is said before a password is asked for.
+async fn prepare(
+    place: &Place,
+    profile: &DiskProfile,
+    args: &LogInArgs,
+    new: bool,
+) -> anyhow::Result<(Server, String)> {
+    let server = place.server(profile)?;
+    if args.password_stdin {
+        return Ok((server, password_lines(1)?.remove(0)));
+    }
+    client::reach(&server).await.map_err(or_name_another)?;
+    let password = if new { ask_twice("password: ")? } else { ask("password: ")? };
+    Ok((server, password))
+}
+
+/// Says how to name another server to whoever cannot reach this one.
+fn or_name_another(error: Error) -> anyhow::Error {
+    match error {
+        Error::Unreachable { .. } => {
+            anyhow!("{:#}; is it running? Another server is named with --server URL", anyhow::Error::new(error))
+        }
+        error => error.into(),
+    }
 }
 
 fn keep(
@@ -93,7 +141,7 @@ pub(super) async fn log_out(place: &Place, printer: Printer) -> anyhow::Result<(
             Err(error) => return Err(error.into()),
         },
         // Ended already: there is nothing left to end but the profile's copy.
-        Err(error) if matches!(error.downcast_ref(), Some(Error::SessionEnded(_))) => {}
+        Err(error) if error.is::<SessionOver>() => {}
         Err(error) => return Err(error),
     }
     profile.log_out()?;

@@ -23,7 +23,7 @@ use std::{
 use anyhow::bail;
 use clap::Args;
 use client::{Client, ConversationId, EntryId, Error, Events, Options, RawContent, SendError, Target, wire};
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::FutureExt as _;
 use ratatui::crossterm::event::Event as TerminalEvent;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -44,8 +44,6 @@ use theme::Theme;
 
 /// With how many of its last entries each conversation begins.
 const RECENT_ENTRIES: u32 = 30;
-/// How often time goes on.
-const TICK: Duration = Duration::from_millis(500);
 /// Inputs taken before the screen is drawn again.
 const INPUTS_AT_ONCE: usize = 512;
 /// Requests under way.
@@ -62,6 +60,9 @@ pub(super) struct ChatArgs {
     /// The language of the screen [default: by LC_ALL, LC_MESSAGES or LANG]
     #[arg(long, value_name = "LANGUAGE")]
     language: Option<Language>,
+    /// How often time goes on; whatever else happens is shown at once
+    #[arg(long, value_name = "MILLISECONDS", default_value = "500", hide = true, value_parser = clap::value_parser!(u64).range(1..))]
+    tick_ms: u64,
 }
 
 type Send = (ConversationId, RawContent, EntryId);
@@ -84,7 +85,7 @@ pub(super) async fn run(place: &Place, args: ChatArgs) -> anyhow::Result<()> {
     let colours = variable("NO_COLOR").is_none_or(|value| value.is_empty());
     let (client, events) = start(options)?;
     let app = App::new(client.user(), client.name(), language, Theme { colours }, local_time);
-    let mut shell = Shell::new(app, client, events)?;
+    let mut shell = Shell::new(app, client, events, Duration::from_millis(args.tick_ms))?;
     let ended = shell.run().await;
     shell.close().await;
     ended
@@ -107,14 +108,14 @@ struct Shell {
 }
 
 impl Shell {
-    fn new(app: App, client: Client, events: Events) -> anyhow::Result<Self> {
+    fn new(app: App, client: Client, events: Events, tick: Duration) -> anyhow::Result<Self> {
         let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()];
         let [terminate, hangup, interrupt] = kinds.map(signal);
         let signals = [terminate?, hangup?, interrupt?];
         let (sends, to_send) = mpsc::channel(SENDS_MAX);
         let (told, sent) = mpsc::channel(SENDS_MAX);
         let sender = tokio::spawn(send_in_order(client.clone(), to_send, told));
-        let mut tick = interval(TICK);
+        let mut tick = interval(tick);
         // After a sleep of the machine one tick is enough.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let screen = Screen::open()?;
@@ -164,9 +165,9 @@ impl Shell {
         let [terminate, hangup, interrupt] = &mut self.signals;
         tokio::select! {
             event = self.screen.events.next() => match event {
-                Some(Ok(event)) => from_terminal(event).map_or(Next::Nothing, |input| Next::Input(Box::new(input))),
+                Some(event) => from_terminal(event).map_or(Next::Nothing, |input| Next::Input(Box::new(input))),
                 // The terminal has gone.
-                Some(Err(_)) | None => Next::End,
+                None => Next::End,
             },
             event = self.events.next(), if !self.events_over => match event {
                 Some(event) => Next::Input(Box::new(Input::Client(event))),

@@ -12,7 +12,7 @@ use wire::content::Kind;
 use crate::commands::client::connection::persist;
 
 pub(super) use json::to_json;
-pub(super) use text::to_text;
+pub(super) use text::{called, in_their_words, to_text};
 
 /// Names of users, by id.
 pub(super) type Names = HashMap<UserId, Arc<str>>;
@@ -56,8 +56,8 @@ pub(super) fn kind(entry: &wire::Entry) -> Option<Kind> {
     entry.content.as_ref()?.view().ok()?.kind
 }
 
-/// The user's name; users who are not there any more go by their number.
-pub(super) fn name_of(names: &Names, user: u64) -> String {
+/// The user's name, for scripts; users who are not there any more go by their number.
+fn name_of(names: &Names, user: u64) -> String {
     let known = names.get(&UserId::new(user)).filter(|name| !name.is_empty());
     known.map_or_else(|| user.to_string(), ToString::to_string)
 }
@@ -94,6 +94,15 @@ mod tests {
         [(UserId::new(1), "alice".into()), (UserId::new(2), "小明".into())].into()
     }
 
+    fn shown(entry: &wire::Entry, from: &str, indent: usize) -> String {
+        to_text(entry, from, &names(), indent).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_for_this_reader_is_not_shown_to_people() {
+        assert_eq!(to_text(&entry(Kind::Hidden(wire::Hidden {})), "alice", &names(), 0), None);
+    }
+
     #[test]
     fn a_message_has_the_members_that_scripts_rely_on() {
         let json = to_json(7, "direct", &entry(Kind::Text(wire::Text { body: "hi".into() })), &names());
@@ -110,13 +119,13 @@ mod tests {
         let json = to_json(7, "group", &added, &names());
         assert_eq!((&json["text"], &json["event"]), (&Value::Null, &json!("members_added")));
         assert_eq!(json["members"], json!(["小明", "9"]));
-        assert_eq!(to_text(&added, "you", &names(), 0), "* you brought in 小明, 9");
+        assert_eq!(shown(&added, "you", 0), "* you brought in 小明, deleted account 9");
     }
 
     #[test]
     fn a_text_cannot_pretend_to_be_something_that_happened() {
         let text = entry(Kind::Text(wire::Text { body: "x\n* bob left\x1b[2J".into() }));
-        assert_eq!(to_text(&text, "alice", &names(), 2), "alice: x\n  * bob left\u{241b}[2J");
+        assert_eq!(shown(&text, "alice", 2), "alice: x\n  * bob left\u{241b}[2J");
     }
 
     #[test]
@@ -125,7 +134,7 @@ mod tests {
         let edit = entry(Kind::Edit(wire::Edit { position: 2, content }));
         let json = to_json(7, "direct", &edit, &names());
         assert_eq!((&json["text"], &json["event"], &json["target"]), (&json!("new"), &json!("edit"), &json!(2)));
-        assert_eq!(to_text(&edit, "alice", &names(), 2), "* alice changed message 2 to: new");
+        assert_eq!(shown(&edit, "alice", 2), "* alice changed message 2 to: new");
         let reaction = wire::Reaction { position: 2, reaction: "👍".into(), removed: true };
         let json = to_json(7, "direct", &entry(Kind::Reaction(reaction)), &names());
         assert_eq!((&json["text"], &json["event"]), (&Value::Null, &json!("reaction")));
@@ -144,7 +153,20 @@ mod tests {
         let json = to_json(7, "group", &reply, &names());
         assert_eq!((&json["reply_to"], &json["mentions"]), (&json!(2), &json!(["小明"])));
         assert_eq!(json["everyone"], true);
-        assert_eq!(to_text(&reply, "alice", &names(), 2), "alice (to 2): yes");
+        assert_eq!(shown(&reply, "alice", 2), "alice (to 2): yes");
+    }
+
+    #[test]
+    fn what_has_no_words_ends_without_a_colon() {
+        let alone = wire::GroupCreated { title: "茶".into(), members: Vec::new() };
+        assert_eq!(shown(&entry(Kind::GroupCreated(alone)), "you", 0), "* you made the group “茶”");
+        let recalled = wire::Edit { position: 8, content: None };
+        assert_eq!(shown(&entry(Kind::Edit(recalled)), "alice", 0), "* alice changed message 8");
+        let asked = wire::FriendRequested { user: 2, message: String::new(), received: true };
+        assert_eq!(shown(&entry(Kind::FriendRequested(asked)), "", 0), "* 小明 asks to be friends");
+        let announced = wire::GroupChanged { announcement: Some("a\r\nb".into()), ..Default::default() };
+        let told = shown(&entry(Kind::GroupChanged(announced)), "alice", 0);
+        assert_eq!(told, "* alice changed the group: announcement “a b”");
     }
 
     #[test]

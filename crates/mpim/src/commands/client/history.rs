@@ -64,16 +64,14 @@ pub(super) async fn print(
     let last = entries.iter().map(|entry| entry.position).max().unwrap_or_default();
     let width = last.to_string().len();
     for entry in entries {
-        printer.print(
-            || entries::to_json(conversation.get(), kind, entry, &names),
-            || {
-                let time = local_time(entry.time_ms);
-                let before = format!("{:>width$}  {time}  ", entry.position);
-                let from = entries::name_of(&names, entry.sender);
-                let indent = before.len();
-                format!("{before}{}", entries::to_text(entry, &from, &names, indent))
-            },
-        )?;
+        let before = format!("{:>width$}  {}  ", entry.position, local_time(entry.time_ms));
+        let from = entries::called(&names, entry.sender);
+        let text = entries::to_text(entry, &from, &names, before.len());
+        if text.is_none() && !printer.is_json() {
+            continue;
+        }
+        let text = text.unwrap_or_default();
+        printer.print(|| entries::to_json(conversation.get(), kind, entry, &names), || format!("{before}{text}"))?;
     }
     Ok(())
 }

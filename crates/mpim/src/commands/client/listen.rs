@@ -124,7 +124,7 @@ impl Listener {
             return Ok(());
         }
         let own = entry.sender == self.client.user().get();
-        let from = if own { "you".into() } else { entries::name_of(&names, entry.sender) };
+        let from = if own { "you".into() } else { entries::called(&names, entry.sender) };
         let label = match kind {
             ConversationKind::Personal => "this account".into(),
             ConversationKind::Direct if !own => from.clone(),
@@ -132,7 +132,7 @@ impl Listener {
         };
         let before = format!("{}  {}  ", local_time(entry.time_ms), column(&label, LABEL_WIDTH));
         let indent = local_time(entry.time_ms).len() + LABEL_WIDTH + 4;
-        let text = entries::to_text(entry, &from, &names, indent);
+        let Some(text) = entries::to_text(entry, &from, &names, indent) else { return Ok(()) };
         self.printer.print(|| serde_json::Value::Null, || format!("{before}{text}"))?;
         if !own && kind != ConversationKind::Personal {
             self.shown.insert(conversation, entry.position);

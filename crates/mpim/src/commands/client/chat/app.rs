@@ -3,6 +3,7 @@
 
 mod acts;
 mod answers;
+mod called;
 mod chat;
 mod compose;
 mod events;
@@ -21,6 +22,7 @@ use super::{
     language::{Language, Word},
     theme::Theme,
 };
+pub(super) use called::Called;
 pub(super) use chat::{Chat, Unsent};
 pub(super) use overlay::{Overlay, Pick, PickKind, Prompt, PromptKind, Question, QuestionKind};
 
@@ -64,6 +66,8 @@ pub(super) enum Then {
     Say,
     /// As [`Then::Say`], and what the overlay shows of a group has changed.
     Regroup(GroupId),
+    /// The draft is kept.
+    Draft(ConversationId, String),
     Older(ConversationId),
     Users,
     /// The user who was found is to be brought into a group.
@@ -299,39 +303,49 @@ impl App {
     }
 
     /// What to call a user: as this user does, else as the user wants to be called.
-    pub(super) fn name_of(&self, user: UserId) -> String {
+    pub(super) fn called(&self, user: UserId) -> Called {
         if let Some(contact) = self.affairs.contact(user)
             && !contact.remark.is_empty()
         {
-            return contact.remark.into();
+            return Called::plainly(contact.remark);
         }
         match self.users.get(&user) {
-            Some(info) if info.deleted => self.say(Word::Gone).into(),
-            Some(info) if !info.display_name.is_empty() => info.display_name.clone(),
-            Some(info) if !info.name.is_empty() => info.name.clone(),
-            _ => user.to_string(),
+            Some(info) if info.deleted => Called::plainly(self.say(Word::Gone)),
+            Some(info) if !info.display_name.is_empty() => Called::by_choice(&info.display_name, &info.name),
+            Some(info) if !info.name.is_empty() => Called::plainly(&info.name),
+            _ => Called::plainly(user.to_string()),
         }
     }
 
     /// What to call a user in a conversation.
-    pub(super) fn name_in(&self, chat: &Chat, user: UserId) -> String {
+    pub(super) fn called_in(&self, chat: &Chat, user: UserId) -> Called {
         if user == self.user {
-            return self.say(Word::You).into();
+            return Called::plainly(self.say(Word::You));
         }
         match chat.nickname(user) {
             Some(nickname) if self.affairs.contact(user).is_none_or(|contact| contact.remark.is_empty()) => {
-                nickname.into()
+                Called::by_choice(nickname, self.users.get(&user).map_or("", |info| &info.name))
             }
-            _ => self.name_of(user),
+            _ => self.called(user),
         }
     }
 
+    /// As [`called`](Self::called), as a text.
+    pub(super) fn name_of(&self, user: UserId) -> String {
+        self.called(user).to_string()
+    }
+
+    /// As [`called_in`](Self::called_in), as a text.
+    pub(super) fn name_in(&self, chat: &Chat, user: UserId) -> String {
+        self.called_in(chat, user).to_string()
+    }
+
     /// What a chat is called.
-    pub(super) fn title_of(&self, chat: &Chat) -> String {
+    pub(super) fn title_of(&self, chat: &Chat) -> Called {
         match chat.peer {
-            Some(peer) if peer == self.user => self.name.clone(),
-            Some(peer) => self.name_of(peer),
-            None => chat.view.group().title().unwrap_or(&chat.title).to_owned(),
+            Some(peer) if peer == self.user => Called::plainly(&self.name),
+            Some(peer) => self.called(peer),
+            None => Called::plainly(chat.view.group().title().unwrap_or(&chat.title)),
         }
     }
 

@@ -136,8 +136,9 @@ fn draw_header(frame: &mut Frame<'_>, app: &App, chat: &Chat, area: Rect) {
         }
     }
     let columns = usize::from(area.width);
-    let title = fit(&app.title_of(chat), columns);
-    let about = fit(&about, columns - width(&title));
+    let (title, handle) = app.title_of(chat).fit(columns);
+    let about = fit(&about, columns - width(&title) - width(&handle));
+    let about = format!("{handle}{about}");
     let line = Line::from(vec![Span::styled(title, app.theme.bold()), Span::styled(about, app.theme.dim())]);
     frame.render_widget(Paragraph::new(line), area);
 }

@@ -111,7 +111,9 @@ impl App {
                 Some(text) => {
                     self.save_drafts(true);
                     self.write(|chat| {
-                        chat.editing = Some(position);
+                        if chat.editing.replace(position).is_none() {
+                            chat.set_aside = chat.editor.take();
+                        }
                         chat.reply_to = None;
                         chat.editor.set(text);
                     });
@@ -149,8 +151,7 @@ impl App {
     pub(super) fn stop_writing(&mut self) -> bool {
         let Some(chat) = self.opened_mut() else { return false };
         if chat.editing.take().is_some() {
-            // What had been written before lies saved as a draft.
-            chat.editor.set(chat.saved_draft.clone());
+            chat.editor.set(std::mem::take(&mut chat.set_aside));
             return true;
         }
         chat.reply_to.take().is_some()

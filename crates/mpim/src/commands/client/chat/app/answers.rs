@@ -18,6 +18,7 @@ impl App {
                 self.note(self.say(Word::Done));
                 self.ask_for_group(group);
             }
+            (Then::Draft(id, text), _) => self.on_draft_saved(id, &text, true),
             (Then::Older(id), Answer::History(page)) => self.on_older(id, &page),
             (Then::Users, Answer::Users(users)) => users.users.iter().for_each(|user| self.learn_user(user)),
             (Then::Invite(group), Answer::Users(users)) => match users.users.first() {
@@ -102,6 +103,7 @@ impl App {
         match then {
             Then::Nothing | Then::Users | Then::Presences | Then::JoinRequests(_) | Then::Receipts(..) => {}
             Then::Contacts { .. } | Then::Members(_) => {}
+            Then::Draft(id, text) => self.on_draft_saved(*id, text, false),
             Then::Older(id) => {
                 if let Some(chat) = self.chats.get_mut(id) {
                     // Asked again when somebody scrolls, or after the next connection.

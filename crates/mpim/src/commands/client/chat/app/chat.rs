@@ -56,8 +56,12 @@ pub(in crate::commands::client::chat) struct Chat {
     pub(in crate::commands::client::chat) editor: Editor,
     pub(in crate::commands::client::chat) reply_to: Option<u64>,
     pub(in crate::commands::client::chat) editing: Option<u64>,
-    /// The draft that the server has.
+    /// What was written when an edit began, for afterwards.
+    pub(super) set_aside: String,
+    /// The draft that the server has, as far as is known.
     pub(super) saved_draft: String,
+    /// The one that it was asked to keep, until it answers.
+    pub(super) saving_draft: Option<String>,
     /// What was saved from here lately: the log tells it again.
     pub(super) own_drafts: Vec<String>,
     pub(super) typed_ms: i64,
@@ -96,7 +100,9 @@ impl Chat {
             editor: Editor::default(),
             reply_to: None,
             editing: None,
+            set_aside: String::new(),
             saved_draft: String::new(),
+            saving_draft: None,
             own_drafts: Vec::new(),
             typed_ms: 0,
             typing_told_ms: 0,
@@ -143,6 +149,11 @@ impl Chat {
             .iter()
             .filter(|&(user, &at)| at >= position && self.read_by.get(user).is_none_or(|&read| read < position));
         (delivered.count() + read, read)
+    }
+
+    /// The draft that the server has, or will have when it has done what it was asked.
+    pub(super) fn kept_draft(&self) -> &str {
+        self.saving_draft.as_deref().unwrap_or(&self.saved_draft)
     }
 
     /// There may be older entries than those here.

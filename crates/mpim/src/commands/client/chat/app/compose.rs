@@ -3,7 +3,7 @@
 use client::{ConversationId, EntryId, RawContent, wire};
 use wire::{client_frame::Body as Request, content::Kind};
 
-use super::{App, Chat, Effect, Then, Unsent};
+use super::{App, Chat, Connection, Effect, Then, Unsent};
 use crate::commands::client::chat::language::{Language, Word};
 
 /// Texts kept for the arrow keys.
@@ -42,6 +42,9 @@ impl App {
                 let content = wire::Content { reply_to: 0, ..content };
                 let edit = wire::Edit { position, content: Some(Box::new(content.into())) };
                 self.send(id, Kind::Edit(edit).into());
+                if let Some(chat) = self.chats.get_mut(&id) {
+                    chat.editor.set(std::mem::take(&mut chat.set_aside));
+                }
             }
             None => {
                 let entry = self.send(id, content.into());
@@ -69,7 +72,7 @@ impl App {
                 mentions.everyone |= chat.role != wire::Role::Member;
                 continue;
             }
-            // The longest name, where one begins with another.
+            // The longest name, where one begins with another; of two the same the unique one, which is the last.
             let named = self.nameable(chat).into_iter().filter(|(name, _)| after.starts_with(name.as_str()));
             let named = named.max_by_key(|(name, _)| name.len()).map(|(_, user)| user);
             mentions.users.extend(named.filter(|user| !mentions.users.contains(user)));
@@ -77,9 +80,9 @@ impl App {
         (mentions.everyone || !mentions.users.is_empty()).then_some(mentions)
     }
 
-    /// The members of a group under all the names that can be written after an @.
+    /// The members of a group under all the names that can be written after an @; the unique ones come last.
     fn nameable(&self, chat: &Chat) -> Vec<(String, u64)> {
-        let mut names = Vec::new();
+        let (mut names, mut unique) = (Vec::new(), Vec::new());
         let told = chat.view.group().members().map(|member| member.user.get());
         let listed = chat.members.iter().filter_map(|member| member.user.as_ref()).map(|user| user.id);
         let mut users: Vec<u64> = told.chain(listed).filter(|&user| user != self.user.get()).collect();
@@ -87,11 +90,12 @@ impl App {
         users.dedup();
         for user in users {
             let id = client::UserId::new(user);
-            names.push((self.name_in(chat, id), user));
+            names.push((self.called_in(chat, id).name, user));
             if let Some(info) = self.users.get(&id).filter(|info| !info.name.is_empty()) {
-                names.push((info.name.clone(), user));
+                unique.push((info.name.clone(), user));
             }
         }
+        names.append(&mut unique);
         names
     }
 
@@ -155,17 +159,21 @@ impl App {
         chat.editor.set(text.unwrap_or_default());
     }
 
-    /// Saves what is written and not sent, if it has rested for a while, or now.
+    /// Saves what is written and not sent, if it has rested for a while, or now. What cannot be saved is saved later.
     pub(super) fn save_drafts(&mut self, now: bool) {
+        if self.connection != Connection::Connected {
+            return;
+        }
         let now_ms = self.now_ms;
         let mut saves = Vec::new();
         for chat in self.chats.values_mut().filter(|chat| chat.editing.is_none()) {
-            let rested = now_ms - chat.typed_ms >= DRAFT_REST_MS;
-            if chat.editor.text() == chat.saved_draft || !(now || rested) {
+            // One after the other, so that the last one is what remains.
+            let rested = now_ms - chat.typed_ms >= DRAFT_REST_MS && chat.saving_draft.is_none();
+            if chat.editor.text() == chat.kept_draft() || !(now || rested) {
                 continue;
             }
             let text = chat.editor.text().to_owned();
-            chat.saved_draft.clone_from(&text);
+            chat.saving_draft = Some(text.clone());
             chat.own_drafts.push(text.clone());
             if chat.own_drafts.len() > OWN_DRAFTS_KEPT {
                 chat.own_drafts.remove(0);
@@ -175,7 +183,20 @@ impl App {
             saves.push(wire::SaveDraft { id, conversation: chat.id.get(), draft });
         }
         for save in saves {
-            self.request(Request::SaveDraft(save), Then::Nothing);
+            let text = save.draft.as_ref().map_or(String::new(), |draft| draft.text.clone());
+            let then = Then::Draft(ConversationId::new(save.conversation), text);
+            self.request(Request::SaveDraft(save), then);
+        }
+    }
+
+    /// The server answered. What it did not keep differs from what it has, and so is saved again when it can be.
+    pub(super) fn on_draft_saved(&mut self, id: ConversationId, text: &str, kept: bool) {
+        let Some(chat) = self.chats.get_mut(&id) else { return };
+        if chat.saving_draft.as_deref() == Some(text) {
+            chat.saving_draft = None;
+        }
+        if kept {
+            chat.saved_draft = text.into();
         }
     }
 
@@ -184,15 +205,17 @@ impl App {
         let Some(chat) = self.chats.get_mut(&id) else { return };
         if let Some(at) = chat.own_drafts.iter().position(|own| *own == draft.text) {
             chat.own_drafts.drain(..=at);
+            if chat.saving_draft.as_ref() == Some(&draft.text) {
+                self.on_draft_saved(id, &draft.text, true);
+            }
             return;
         }
-        // What is being written here is newer.
-        if chat.editor.text() == chat.saved_draft && chat.editing.is_none() {
-            if chat.editor.text() != draft.text {
-                chat.editor.set(draft.text.clone());
-                chat.reply_to = Some(draft.reply_to).filter(|&position| position > 0);
-            }
-            chat.saved_draft.clone_from(&draft.text);
+        // The server tells again what it had: what became of it here is newer. So is what is being written.
+        let is_news = draft.text != chat.saved_draft;
+        if is_news && chat.editor.text() == chat.kept_draft() && chat.editing.is_none() {
+            chat.editor.set(draft.text.clone());
+            chat.reply_to = Some(draft.reply_to).filter(|&position| position > 0);
         }
+        chat.saved_draft.clone_from(&draft.text);
     }
 }

@@ -96,6 +96,17 @@ pub(in crate::commands::client::chat) enum QuestionKind {
     Leave(GroupId),
     Dissolve(GroupId),
     RemoveFriend(UserId),
+    RemoveMember {
+        group: GroupId,
+        user: UserId,
+        ban: bool,
+    },
+    Transfer {
+        group: GroupId,
+        user: UserId,
+    },
+    /// Who may join.
+    Joining(GroupId),
 }
 
 impl Pick {
@@ -201,6 +212,27 @@ impl App {
             }
             (QuestionKind::RemoveFriend(user), _) if yes => {
                 self.request(Request::RemoveFriend(wire::RemoveFriend { id, user: user.get() }), Then::Say);
+                self.overlay = under(question);
+            }
+            (QuestionKind::RemoveMember { group, user, ban }, _) if yes => {
+                let remove = wire::RemoveMembers { id, group: group.get(), users: vec![user.get()], ban };
+                self.request(Request::RemoveMembers(remove), Then::Regroup(group));
+                self.overlay = under(question);
+            }
+            (QuestionKind::Transfer { group, user }, _) if yes => {
+                let transfer = wire::TransferGroup { id, group: group.get(), user: user.get() };
+                self.request(Request::TransferGroup(transfer), Then::Regroup(group));
+                self.overlay = under(question);
+            }
+            (QuestionKind::Joining(group), KeyCode::Char(c @ ('o' | 'a' | 'i'))) => {
+                let policy = match c {
+                    'o' => wire::JoinPolicy::Open,
+                    'a' => wire::JoinPolicy::ByApproval,
+                    _ => wire::JoinPolicy::ByInvitation,
+                };
+                let change = Some(wire::GroupChanged { join_policy: Some(policy.into()), ..Default::default() });
+                let update = wire::UpdateGroup { id, group: group.get(), change };
+                self.request(Request::UpdateGroup(update), Then::Regroup(group));
                 self.overlay = under(question);
             }
             (_, KeyCode::Esc | KeyCode::Char('n')) => self.overlay = under(question),

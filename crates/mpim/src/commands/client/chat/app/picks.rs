@@ -29,7 +29,10 @@ impl App {
     /// The chats among which a forwarded message's is picked.
     fn targets(&self, query: &str) -> Vec<&Chat> {
         let query = query.to_lowercase();
-        self.listed().into_iter().filter(|chat| self.title_of(chat).to_lowercase().contains(&query)).collect()
+        self.listed()
+            .into_iter()
+            .filter(|chat| self.title_of(chat).to_string().to_lowercase().contains(&query))
+            .collect()
     }
 
     /// The rows of a list, as text.
@@ -47,7 +50,9 @@ impl App {
                 asks.chain(members.iter().map(|member| self.member_row(member))).collect()
             }
             PickKind::React { .. } => REACTIONS.iter().zip(1..).map(|(mark, key)| format!("{key} {mark}")).collect(),
-            PickKind::Forward { .. } => self.targets(query).iter().map(|chat| self.title_of(chat)).collect(),
+            PickKind::Forward { .. } => {
+                self.targets(query).iter().map(|chat| self.title_of(chat).to_string()).collect()
+            }
             PickKind::Search { found, .. } => found.iter().map(|entry| self.found_row(entry)).collect(),
             PickKind::Details { conversation, position, receipts } => {
                 self.detail_rows(*conversation, *position, receipts)
@@ -56,9 +61,9 @@ impl App {
     }
 
     fn contact_row(&self, contact: &ContactView<'_>) -> String {
-        let mut parts = vec![self.name_of(contact.user)];
+        let mut parts = vec![self.called(contact.user).name];
         if let Some(info) = self.users.get(&contact.user).filter(|info| info.name != parts[0]) {
-            parts.push(format!("({})", info.name));
+            parts.push(format!("@{}", info.name));
         }
         match contact.request {
             Some(request) if request.received => {
@@ -255,12 +260,12 @@ impl App {
     fn on_group_key(&mut self, c: char, group: GroupId, pick: &mut Pick) -> bool {
         let PickKind::Group { requests, info, .. } = &pick.kind else { return false };
         let asks = pick.selected < requests.len();
-        let (title, announcement, policy) = match info {
+        let (title, announcement) = match info {
             Some(info) => {
                 let title = info.conversation.as_ref().map_or(String::new(), |group| group.title.clone());
-                (title, info.announcement.clone(), info.join_policy())
+                (title, info.announcement.clone())
             }
-            None => (String::new(), String::new(), wire::JoinPolicy::Open),
+            None => (String::new(), String::new()),
         };
         let prompt = match c {
             'i' => Some((PromptKind::Invite(group), String::new())),
@@ -277,17 +282,7 @@ impl App {
         match c {
             'l' => self.ask(QuestionKind::Leave(group), Some(take(pick))),
             'D' => self.ask(QuestionKind::Dissolve(group), Some(take(pick))),
-            'j' => {
-                let next = match policy {
-                    wire::JoinPolicy::Open => wire::JoinPolicy::ByApproval,
-                    wire::JoinPolicy::ByApproval => wire::JoinPolicy::ByInvitation,
-                    wire::JoinPolicy::ByInvitation => wire::JoinPolicy::Open,
-                };
-                let change = Some(wire::GroupChanged { join_policy: Some(next.into()), ..Default::default() });
-                let request = wire::UpdateGroup { id, group: group.get(), change };
-                self.request(Request::UpdateGroup(request), Then::Regroup(group));
-                return false;
-            }
+            'j' => self.ask(QuestionKind::Joining(group), Some(take(pick))),
             'k' => {
                 let expires_ms = self.now_ms + LINK_MS;
                 let request = wire::CreateGroupLink { id, group: group.get(), expires_ms, uses_max: 0 };
@@ -295,16 +290,22 @@ impl App {
                 return false;
             }
             _ => {
-                if let Some(user) = self.chosen_member(pick) {
-                    self.on_member_key(c, group, user, asks);
-                }
-                return false;
+                let Some(user) = self.chosen_member(pick) else { return false };
+                let question = match c {
+                    'x' | 'b' if !asks => QuestionKind::RemoveMember { group, user, ban: c == 'b' },
+                    't' if !asks => QuestionKind::Transfer { group, user },
+                    _ => {
+                        self.on_member_key(c, group, user, asks);
+                        return false;
+                    }
+                };
+                self.ask(question, Some(take(pick)));
             }
         }
         true
     }
 
-    /// Keys about one member, or about one who asks to be one.
+    /// Keys about one member, or about one who asks to be one, that need no question.
     fn on_member_key(&mut self, c: char, group: GroupId, user: UserId, asks: bool) {
         let (id, group_id, users) = (once().to_string(), group.get(), vec![user.get()]);
         let member = self.chats.get(&group.conversation()).and_then(|chat| {
@@ -315,12 +316,10 @@ impl App {
         let user = user.get();
         let request = match c {
             'y' | 'x' if asks => Request::AnswerJoin(wire::AnswerJoin { id, group: group_id, user, admit: c == 'y' }),
-            'x' | 'b' => Request::RemoveMembers(wire::RemoveMembers { id, group: group_id, users, ban: c == 'b' }),
             'a' => {
                 let role = if admin { wire::Role::Member } else { wire::Role::Admin };
                 Request::SetRole(wire::SetRole { id, group: group_id, user, role: role.into() })
             }
-            't' => Request::TransferGroup(wire::TransferGroup { id, group: group_id, user }),
             'm' => {
                 let until_ms = if muted { 0 } else { self.now_ms + MUTE_MS };
                 Request::MuteMembers(wire::MuteMembers { id, group: group_id, users, until_ms })
@@ -332,7 +331,8 @@ impl App {
 
     /// Brings in the user of a name, as one is called here or as the server knows one.
     pub(super) fn invite_named(&mut self, group: GroupId, name: &str) {
-        let known = self.users.values().find(|user| user.name == name || self.name_of(UserId::new(user.id)) == name);
+        let known = self.users.values().find(|user| user.name == name);
+        let known = known.or_else(|| self.users.values().find(|user| self.called(UserId::new(user.id)).name == name));
         match known.map(|user| user.id) {
             Some(user) => self.invite(group, user),
             None if name.is_empty() => {}

@@ -97,6 +97,20 @@ fn a_name_is_completed_after_an_at_sign_and_addresses_the_member() {
 }
 
 #[test]
+fn an_at_sign_means_the_unique_name_before_a_chosen_one() {
+    let mut bed = Bed::talking(Language::En, 80, 24);
+    for (name, chosen) in [("bob", CAROL), ("小明", BOB)] {
+        let display_name = name.into();
+        let named = bed.app.users[&UserId::new(chosen)].clone();
+        bed.event(Event::UserChanged(wire::UserInfo { display_name, ..named }));
+    }
+    bed.open(GROUP);
+    bed.write("@bob @小明");
+    bed.key(KeyCode::Enter);
+    assert_eq!(bed.sent().remove(0).mentions.unwrap().users, [BOB, CAROL]);
+}
+
+#[test]
 fn what_is_shown_is_told_as_read_and_what_arrives_as_delivered() {
     let mut bed = Bed::talking(Language::En, 80, 24);
     bed.take(Input::Tick(NOON + 500));
@@ -120,16 +134,9 @@ fn a_draft_is_kept_when_writing_rests_and_taken_over_from_other_devices() {
     bed.open(DIRECT);
     bed.write("half");
     bed.take(Input::Tick(NOON + 500));
-    let saves = |requests: Vec<Request>| {
-        let saves = requests.into_iter().filter_map(|request| match request {
-            Request::SaveDraft(save) => Some(save.draft.unwrap().text),
-            _ => None,
-        });
-        saves.collect::<Vec<_>>()
-    };
-    assert!(saves(bed.requests()).is_empty(), "it is still being written");
+    assert!(saved(bed.requests()).is_empty(), "it is still being written");
     bed.take(Input::Tick(NOON + 2_000));
-    assert_eq!(saves(bed.requests()), ["half"]);
+    assert_eq!(saved(bed.requests()), ["half"]);
     let draft = |text: &str| {
         let draft = Some(wire::Draft { text: text.into(), ..wire::Draft::default() });
         Kind::DraftChanged(wire::DraftChanged { conversation: DIRECT.get(), draft })
@@ -141,6 +148,65 @@ fn a_draft_is_kept_when_writing_rests_and_taken_over_from_other_devices() {
     bed.personal(2, draft("half and more"));
     bed.personal(3, draft("from my phone"));
     assert_eq!(bed.app.opened().unwrap().editor.text(), "from my phone");
+}
+
+/// What the server was asked to keep as a draft.
+fn saved(requests: Vec<Request>) -> Vec<String> {
+    let saves = requests.into_iter().filter_map(|request| match request {
+        Request::SaveDraft(save) => Some(save.draft.unwrap().text),
+        _ => None,
+    });
+    saves.collect()
+}
+
+/// The draft was kept before the connection broke; that it was sent could not be told.
+#[test]
+fn a_draft_that_was_sent_during_an_outage_does_not_come_back() {
+    let mut bed = Bed::talking(Language::En, 80, 24);
+    bed.open(DIRECT);
+    bed.write("stale");
+    bed.take(Input::Tick(NOON + 2_000));
+    assert_eq!(saved(bed.requests()), ["stale"]);
+    bed.answer(Then::Draft(DIRECT, "stale".into()), wire::server_frame::Body::Done(wire::Done {}));
+    let draft = wire::Draft { text: "stale".into(), ..wire::Draft::default() };
+    let kept = wire::DraftChanged { conversation: DIRECT.get(), draft: Some(draft.clone()) };
+    bed.personal(1, Kind::DraftChanged(kept));
+    let retry_in = std::time::Duration::from_secs(1);
+    bed.event(Event::Disconnected { error: client::Error::Closed, retry_in });
+    bed.write(" more");
+    bed.key(KeyCode::Enter);
+    bed.take(Input::Tick(NOON + 9_000));
+    assert!(saved(bed.requests()).is_empty(), "nobody is there to keep it");
+    bed.event(Event::Connected { round_trips: 1 });
+    let conversation = wire::Conversation {
+        id: DIRECT.get(),
+        kind: wire::ConversationKind::Direct.into(),
+        peer: Some(user(BOB, "bob")),
+        ..wire::Conversation::default()
+    };
+    let draft = Some(draft);
+    bed.event(Event::Heads(vec![wire::Head { conversation: Some(conversation), draft, ..wire::Head::default() }]));
+    assert_eq!(bed.app.opened().unwrap().editor.text(), "");
+    bed.take(Input::Tick(NOON + 10_000));
+    assert_eq!(saved(bed.requests()), [""], "the server is told");
+    // A failure is made up for.
+    bed.take(Input::Answer(Then::Draft(DIRECT, String::new()), Err("no".into())));
+    bed.take(Input::Tick(NOON + 11_000));
+    assert_eq!(saved(bed.requests()), [""]);
+}
+
+#[test]
+fn what_was_being_written_is_there_again_after_an_edit() {
+    let mut bed = Bed::talking(Language::En, 80, 24);
+    bed.open(DIRECT);
+    for end in [KeyCode::Enter, KeyCode::Esc] {
+        bed.app.chats.get_mut(&DIRECT).unwrap().editor.set("unfinished");
+        bed.key(KeyCode::Esc);
+        bed.key(KeyCode::Char('e'));
+        assert_eq!(bed.app.opened().unwrap().editor.text(), "see you");
+        bed.key(end);
+        assert_eq!(bed.app.opened().unwrap().editor.text(), "unfinished", "{end:?}");
+    }
 }
 
 #[test]
@@ -295,7 +361,22 @@ fn a_group_is_managed_from_the_list_of_its_members() {
     let users = wire::Users { users: vec![user(10, "erin")], ..wire::Users::default() };
     bed.answer(Then::Invite(group), wire::server_frame::Body::Users(users));
     assert!(matches!(&bed.requests()[..], [Request::Invite(invite)] if invite.users == [10]));
-    bed.key(KeyCode::Char('D'));
-    bed.key(KeyCode::Char('n'));
-    assert!(bed.requests().is_empty(), "nothing is dissolved without a yes");
+    for key in ['D', 'l', 'x', 'b', 't', 'j'] {
+        bed.key(KeyCode::Char(key));
+        assert!(matches!(bed.app.overlay, Some(Overlay::Question(_))), "{key} asks");
+        bed.key(KeyCode::Char('n'));
+        assert!(bed.requests().is_empty(), "{key} does nothing without a yes");
+    }
+    bed.key(KeyCode::Char('x'));
+    assert!(bed.screen().contains("Remove from this group bob?"), "{}", bed.screen());
+    bed.key(KeyCode::Char('y'));
+    assert!(
+        matches!(&bed.requests()[..], [Request::RemoveMembers(remove), ..] if remove.users == [BOB] && !remove.ban)
+    );
+    bed.key(KeyCode::Char('j'));
+    bed.key(KeyCode::Char('a'));
+    let asked = bed.requests();
+    let Some(Request::UpdateGroup(update)) = asked.first() else { panic!("{asked:?}") };
+    assert_eq!(update.change.as_ref().unwrap().join_policy(), wire::JoinPolicy::ByApproval);
+    assert!(matches!(bed.app.overlay, Some(Overlay::Pick(_))), "the group is shown again");
 }

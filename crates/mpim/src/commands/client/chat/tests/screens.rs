@@ -34,6 +34,35 @@ fn a_group_in_chinese_tells_what_happened() {
     assert_snapshot("group_zh", &bed.screen());
 }
 
+/// Anybody can choose to be called as somebody else is.
+#[test]
+fn whoever_is_called_otherwise_stands_beside_the_unique_name() {
+    for (width, height) in [(120, 40), (80, 24), (40, 15)] {
+        let mut bed = Bed::talking(Language::En, width, height);
+        let mallory = wire::UserInfo { display_name: "小明".into(), ..user(BOB, "mallory") };
+        bed.event(Event::UserChanged(mallory));
+        // In the list, and in what it tells of the group.
+        assert!(bed.screen().contains("●小明 @mallory"), "{}", bed.screen());
+        assert!(bed.screen().contains("小明 @mallory: @alice ok?"), "{}", bed.screen());
+        bed.open(GROUP);
+        assert!(bed.screen().contains("小明 @mallory 09:03"), "{}", bed.screen());
+        assert!(bed.screen().contains("小明 09:02"), "whose name it is goes without: {}", bed.screen());
+        // As the title, over what was said.
+        bed.open(DIRECT);
+        assert!(bed.screen().contains("小明 @mallory ●"), "{}", bed.screen());
+        // However long, it leaves the unique name in sight.
+        let display_name = "小明".repeat(20);
+        bed.event(Event::UserChanged(wire::UserInfo { display_name, ..user(BOB, "mallory") }));
+        let screen = bed.screen();
+        assert!(screen.matches("@mallory ").count() >= 2, "title and history: {screen}");
+        // A member's nickname is no more than that either.
+        bed.group(4, BOB, Kind::NicknameChanged(wire::NicknameChanged { nickname: "alice".into() }).into());
+        bed.group(5, BOB, text("me"));
+        bed.open(GROUP);
+        assert!(bed.screen().contains("alice @mallory 09:05"), "{}", bed.screen());
+    }
+}
+
 #[test]
 fn a_narrow_screen_shows_one_pane_at_a_time() {
     let mut bed = Bed::talking(Language::En, 24, 10);

@@ -84,10 +84,13 @@ fn chat_rows(app: &App, chat: &Chat, columns: usize, with_preview: bool) -> Vec<
     if open {
         title_style = title_style.patch(theme.focused());
     }
+    let (title, handle) = app.title_of(chat).fit(room);
+    let left = room - width(&title);
     let mut first = Line::from(vec![
         Span::styled(pin, theme.dim()),
         Span::styled(sign, sign_style),
-        Span::styled(pad(&app.title_of(chat), room), title_style),
+        Span::styled(title, title_style),
+        Span::styled(pad(&handle, left), theme.dim()),
     ]);
     if !badge.is_empty() {
         first.push_span(Span::raw(" "));

@@ -85,8 +85,9 @@ fn block(
         if !together {
             let style = if own { theme.own_name() } else { theme.name() };
             let time = (app.local_time)(message.time_ms()).get(11..16).unwrap_or_default().to_owned();
-            let name = fit(&app.name_in(chat, message.sender()), columns.saturating_sub(6));
-            let line = Line::from(vec![Span::styled(name, style), Span::styled(format!(" {time}"), theme.dim())]);
+            let (name, handle) = app.called_in(chat, message.sender()).fit(columns.saturating_sub(6));
+            let about = Span::styled(format!("{handle} {time}"), theme.dim());
+            let line = Line::from(vec![Span::styled(name, style), about]);
             lines.push((line, true));
         }
         lines.extend(message_lines(app, chat, message, columns).into_iter().map(|line| (line, true)));

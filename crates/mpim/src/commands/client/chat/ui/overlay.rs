@@ -110,7 +110,7 @@ fn pick_title(app: &App, pick: &Pick) -> String {
         PickKind::NewChat { .. } => app.say(Word::NewChat).into(),
         PickKind::Friends => app.say(Word::Friends).into(),
         PickKind::Group { info, .. } => {
-            let title = app.opened().map_or_else(String::new, |chat| app.title_of(chat));
+            let title = app.opened().map_or_else(String::new, |chat| app.title_of(chat).to_string());
             let about = info.as_ref().map_or_else(String::new, |info| {
                 let joining = match info.join_policy() {
                     client::wire::JoinPolicy::Open => app.language.pick("open", "公开"),
@@ -148,16 +148,28 @@ fn draw_prompt(frame: &mut Frame<'_>, app: &App, prompt: &Prompt) {
 }
 
 fn draw_question(frame: &mut Frame<'_>, app: &App, question: &Question) {
-    use crate::commands::client::chat::app::QuestionKind::{Delete, Dissolve, Leave, RemoveFriend};
-    let (title, hint) = match question.kind {
-        Delete { recall: true, .. } => (Word::DeleteQuestion, app.say(Word::HintDelete)),
-        Delete { .. } => (Word::DeleteQuestion, app.language.pick("d delete for me · Esc", "d 仅为我删除 · Esc")),
-        Leave(_) => (Word::LeaveQuestion, app.say(Word::HintConfirm)),
-        Dissolve(_) => (Word::DissolveQuestion, app.say(Word::HintConfirm)),
-        RemoveFriend(_) => (Word::RemoveFriendQuestion, app.say(Word::HintConfirm)),
+    use crate::commands::client::chat::app::QuestionKind::{
+        Delete, Dissolve, Joining, Leave, RemoveFriend, RemoveMember, Transfer,
     };
-    let inner = open(frame, app, app.say(title), 1);
-    frame.render_widget(Paragraph::new(fit(hint, usize::from(inner.width))), inner);
+    let (title, hint) = match question.kind {
+        Delete { recall: true, .. } => (Word::DeleteQuestion, Word::HintDelete),
+        Delete { .. } => (Word::DeleteQuestion, Word::HintDeleteForMe),
+        Leave(_) => (Word::LeaveQuestion, Word::HintConfirm),
+        Dissolve(_) => (Word::DissolveQuestion, Word::HintConfirm),
+        RemoveFriend(_) => (Word::RemoveFriendQuestion, Word::HintConfirm),
+        RemoveMember { ban: false, .. } => (Word::RemoveMemberQuestion, Word::HintConfirm),
+        RemoveMember { ban: true, .. } => (Word::BanQuestion, Word::HintConfirm),
+        Transfer { .. } => (Word::TransferQuestion, Word::HintConfirm),
+        Joining(_) => (Word::JoiningQuestion, Word::HintJoining),
+    };
+    let mut title = app.say(title).to_owned();
+    if let RemoveFriend(user) | RemoveMember { user, .. } | Transfer { user, .. } = question.kind {
+        title = format!("{title} {}{}", app.name_of(user), app.language.pick("?", "？"));
+    }
+    let columns = usize::from(frame.area().width.min(COLUMNS_MAX)).saturating_sub(2);
+    let hints = wrap(app.say(hint), columns);
+    let inner = open(frame, app, &title, hints.len());
+    frame.render_widget(Paragraph::new(hints.into_iter().map(Line::from).collect::<Vec<_>>()), inner);
 }
 
 /// One line that is written, and its cursor.
