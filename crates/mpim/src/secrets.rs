@@ -16,16 +16,23 @@ pub(crate) fn read_or_make(path: &Path, make: impl FnOnce() -> io::Result<Vec<u8
         Ok(bytes) => Ok(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let secret = make()?;
-            // Whole or not at all: a half-written one would be found at the next start.
-            let new = path.with_extension("key.new");
-            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(&secret)?;
-            file.sync_all()?;
-            fs::rename(&new, path).with_context(|| format!("cannot write {}", path.display()))?;
+            private(path, &secret)?;
             Ok(secret)
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
+}
+
+/// Writes a file that only its owner may read: whole or not at all, as a half-written one would be found at the next start.
+pub(crate) fn private(path: &Path, text: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    let new = path.with_added_extension("new");
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(text.as_ref())?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// 64 hexadecimal digits that nobody guesses: text, so that scripts can show it.

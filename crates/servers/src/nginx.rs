@@ -21,7 +21,15 @@ pub struct Nginx {
     pub process: Process,
 }
 
+/// Where Debian puts what lets it speak TCP.
+const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
 impl Nginx {
+    /// The line of a configuration that lets it speak TCP (`stream`); empty where that is built in.
+    pub fn stream_module() -> String {
+        if Path::new(STREAM_MODULE).exists() { format!("load_module {STREAM_MODULE};") } else { String::new() }
+    }
+
     /// Starts one with this configuration, which names no user, pid file nor daemon mode, and listens on `address` among
     /// others; waits until it accepts there. Paths in it are relative to `dir`.
     ///

@@ -42,12 +42,10 @@ impl Front {
             let path = |name| files.path(name).display().to_string();
             format!("ssl_certificate {}; ssl_certificate_key {};", path("tls.pem"), path("tls.key"))
         });
-        let module = "/usr/lib/nginx/modules/ngx_stream_module.so";
-        let modules = if Path::new(module).exists() { format!("load_module {module};") } else { String::new() };
         let template = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/nginx/mpim.conf.template");
         let configuration = fs::read_to_string(template)
             .unwrap()
-            .replace("${MPIM_MODULES}", &modules)
+            .replace("${MPIM_MODULES}", &Nginx::stream_module())
             .replace("${MPIM_GATEWAYS}", &servers.collect::<String>())
             .replace("${MPIM_HTTP_LISTEN}", &listen(http))
             .replace("${MPIM_TCP_LISTEN}", &listen(tcp))

@@ -9,11 +9,12 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use servers::Nginx;
 
 use super::{Size, mpim::Instance};
 use crate::{
     config::variable,
-    secrets::{make_digits, read_or_make},
+    secrets::{make_digits, private, read_or_make},
 };
 
 /// The ports that were given out before.
@@ -23,12 +24,21 @@ const CONFIGURATION: &str = "mpim.toml";
 const EMPTY_CONFIGURATION: &str = "\
 # Settings for all processes of this system; see mpim config print. Where they find each other is told by mpim cluster up.
 ";
+/// Where it may write also if root does not run it.
+const NGINX_OWN_DIRECTORIES: &str = "    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+";
 /// Gateways and instances of each service at most: more are of no use on one machine.
 const INSTANCES_MAX: u16 = 64;
 const SERVICES: [&str; 4] = ["user", "message", "presence", "group"];
+/// The database's URL, with its password.
+const DATABASE_URL: &str = "mysql.url";
 /// The database, and whose it is.
 const DATABASE: &str = "mpim";
-const NGINX: &str = include_str!("nginx.conf");
+const NGINX: &str = include_str!("../../../../deploy/nginx/mpim.conf.template");
 
 /// The system in a directory.
 #[derive(Debug)]
@@ -85,6 +95,9 @@ impl Layout {
         let mut layout = Self { dir: dir.to_owned(), size, ports };
         layout.give_ports();
         fs::write(&path, serde_json::to_vec_pretty(&layout.ports)?).with_context(|| path.display().to_string())?;
+        let password = layout.secret(Secret::Stores)?;
+        let url = format!("mysql://{DATABASE}:{password}@{}/{DATABASE}", layout.address("mariadb"));
+        private(&dir.join(DATABASE_URL), &url)?;
         Ok(layout)
     }
 
@@ -158,18 +171,12 @@ impl Layout {
 
     /// What all processes of MPIM are told, over the configuration.
     pub(super) fn environment(&self) -> anyhow::Result<Vec<(OsString, OsString)>> {
-        let url = self.dir.join("mysql.url");
-        let password = self.secret(Secret::Stores)?;
-        let text = format!("mysql://{DATABASE}:{password}@{}/{DATABASE}", self.address("mariadb"));
-        read_or_make(&url, || Ok(text.clone().into_bytes()))?;
-        // The port may be another one than before.
-        fs::write(&url, text).with_context(|| url.display().to_string())?;
         let file = |secret| self.secret_file(secret).into_os_string();
-        let settings: [(&str, &str, OsString); 11] = [
+        let settings: [(&str, &str, OsString); 13] = [
             ("server", "secret_key_file", file(Secret::Tokens)),
             ("server", "admin_key_file", file(Secret::Admin)),
             ("rpc", "secret_file", file(Secret::Rpc)),
-            ("mysql", "url_file", url.into_os_string()),
+            ("mysql", "url_file", self.dir.join(DATABASE_URL).into_os_string()),
             ("zookeeper", "hosts", self.address("zookeeper").to_string().into()),
             ("redis_cache", "port", self.port("redis-cache").to_string().into()),
             ("redis_cache", "password_file", file(Secret::Stores)),
@@ -177,6 +184,8 @@ impl Layout {
             ("redis_queue", "port", self.port("redis-queue").to_string().into()),
             ("redis_queue", "password_file", file(Secret::Stores)),
             ("redis_queue", "host", Ipv4Addr::LOCALHOST.to_string().into()),
+            ("gateway", "trusted_proxies", Ipv4Addr::LOCALHOST.to_string().into()),
+            ("webhooks", "gateway", self.address("nginx-tcp").to_string().into()),
         ];
         Ok(settings.into_iter().map(|(section, key, value)| (variable(section, key).into(), value)).collect())
     }
@@ -184,12 +193,15 @@ impl Layout {
     /// Nginx in front of the gateways: HTTP and WebSocket on one port, TCP on another.
     pub(super) fn nginx_configuration(&self) -> String {
         let gateways = self.instances().filter(Instance::is_gateway);
-        let servers: Vec<String> = gateways
-            .map(|gateway| format!("        server {} max_fails=2 fail_timeout=2s;", self.address(&gateway.name)))
-            .collect();
+        let server = |gateway: Instance| format!("server {} max_fails=1 fail_timeout=5s;", self.address(&gateway.name));
         NGINX
-            .replace("@HTTP@", &self.nginx_address().to_string())
-            .replace("@TCP@", &self.address("nginx-tcp").to_string())
-            .replace("@GATEWAYS@", &servers.join("\n"))
+            .replace("${MPIM_MODULES}", &Nginx::stream_module())
+            .replace("${MPIM_GATEWAYS}", &gateways.map(server).collect::<Vec<_>>().join("\n        "))
+            .replace("${MPIM_HTTP_LISTEN}", &self.nginx_address().to_string())
+            .replace("${MPIM_TCP_LISTEN}", &self.address("nginx-tcp").to_string())
+            .replace("${MPIM_TLS}", "")
+            // What it may have depends on who runs it.
+            .replace("worker_rlimit_nofile 200000;", "")
+            .replace("\nhttp {\n", &format!("\nhttp {{\n{NGINX_OWN_DIRECTORIES}"))
     }
 }

@@ -1,6 +1,6 @@
 //! What MPIM keeps its things in: Redis twice, MariaDB, ZooKeeper.
 
-use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::Context as _;
 use servers::{Lifetime, MariaDb, Redis, ZooKeeper};
@@ -9,6 +9,7 @@ use super::{
     layout::{Layout, Secret},
     state::Member,
 };
+use crate::secrets::private;
 
 /// The cache forgets what was used least when it is full.
 const CACHE: [&str; 4] = ["--maxmemory", "128mb", "--maxmemory-policy", "allkeys-lru"];
@@ -40,7 +41,7 @@ async fn redis(layout: &Layout, name: &'static str, arguments: &[&str]) -> anyho
     let dir = layout.dir(name);
     let password = layout.secret(Secret::Stores)?;
     // Not an argument: those are seen by everybody on the machine.
-    let own = private(&dir, "password.conf", &format!("requirepass {password}\n"))?;
+    let own = own_file(&dir, "password.conf", &format!("requirepass {password}\n"))?;
     let arguments: Vec<&str> = ["--include", &own].into_iter().chain(arguments.iter().copied()).collect();
     let server = Redis::start(name, &dir, layout.port(name), &arguments, Lifetime::Detached).await?;
     Member::of(name, server.address(), &server.process)
@@ -48,7 +49,7 @@ async fn redis(layout: &Layout, name: &'static str, arguments: &[&str]) -> anyho
 
 async fn mariadb(layout: &Layout) -> anyhow::Result<Member> {
     let dir = layout.dir("mariadb");
-    let setup = format!("--init-file={}", private(&dir, "setup.sql", &layout.database_setup()?)?);
+    let setup = format!("--init-file={}", own_file(&dir, "setup.sql", &layout.database_setup()?)?);
     let server = MariaDb::start("mariadb", &dir, layout.port("mariadb"), &[&setup], Lifetime::Detached).await?;
     Member::of("mariadb", server.address(), &server.process)
 }
@@ -59,14 +60,10 @@ async fn zookeeper(layout: &Layout) -> anyhow::Result<Member> {
     Member::of("zookeeper", server.address(), &server.process)
 }
 
-/// Writes a file that only its owner may read; its path.
-fn private(dir: &Path, name: &str, text: &str) -> anyhow::Result<String> {
+/// Writes a file that only its owner may read, for a server in `dir`; its path.
+fn own_file(dir: &Path, name: &str, text: &str) -> anyhow::Result<String> {
+    fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let path = dir.join(name);
-    let write = || {
-        fs::create_dir_all(dir)?;
-        let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        io::Write::write_all(&mut file, text.as_bytes())
-    };
-    write().with_context(|| path.display().to_string())?;
+    private(&path, text)?;
     Ok(path.to_string_lossy().into_owned())
 }
