@@ -3,7 +3,7 @@
 mod limits;
 mod wire_client;
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use client::{
     EntryId, Target,
