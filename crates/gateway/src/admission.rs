@@ -94,7 +94,7 @@ impl Admission {
     }
 
     /// Whether this user may send one more message now, and into this conversation; one that is named by its other member is
-    /// [looked at](Self::into_conversation) once it is known. First the user: what is refused for that must not use up what the
+    /// [looked at](Self::conversation) once it is known. First the user: what is refused for that must not use up what the
     /// others of the conversation have.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl Admission {
         let rate = of_user(user, limits.sends_per_user, &limits);
         self.users.take((Class::Sends, user), rate).map_err(|after| too_many("messages", after))?;
         match send.target {
-            Some(Target::Conversation(conversation)) => self.into_conversation(ConversationId::new(conversation)),
+            Some(Target::Conversation(conversation)) => self.conversation(ConversationId::new(conversation)),
             Some(Target::To(_)) | None => Ok(()),
         }
     }
@@ -115,7 +115,7 @@ impl Admission {
     /// # Errors
     ///
     /// The conversation is over its rate.
-    pub(crate) fn into_conversation(&self, conversation: ConversationId) -> Result<()> {
+    pub(crate) fn conversation(&self, conversation: ConversationId) -> Result<()> {
         let taken = self.conversations.take(conversation, self.limits().sends_per_conversation);
         taken.map_err(|after| too_many("messages in this conversation", after))
     }

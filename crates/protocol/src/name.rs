@@ -150,8 +150,8 @@ pub fn is_visible(text: &str) -> bool {
     text.chars().any(|c| !is_invisible(c) && !c.is_whitespace() && !is_combining_mark(c) && !is_blank(c))
 }
 
-/// Whether a character is empty though Unicode counts it as a symbol, a letter or a control that other text needs: blanks of Braille,
-/// musical notation and hieroglyphs, and marks of annotations.
+/// Whether a character is empty though Unicode counts it as a symbol, a letter or a control that other text needs: blanks of
+/// Braille, musical notation and hieroglyphs, and marks of annotations.
 fn is_blank(c: char) -> bool {
     matches!(c, '\u{2800}' | '\u{fff9}'..='\u{fffb}' | '\u{13430}'..='\u{13442}' | '\u{16fe4}' | '\u{1d159}')
         || c.is_control()

@@ -106,8 +106,8 @@ pub struct Membership {
     /// Members who have another role now; others are passed over, but for an owner to be, who must be a member
     /// ([`Refused::NothingThere`]): no group is left without an owner.
     pub roles: Vec<(UserId, Role)>,
-    /// Users who are muted until a time (milliseconds since 1970; 0: no longer), members or not: to leave and to enter again changes
-    /// nothing of it.
+    /// Users who are muted until a time (milliseconds since 1970; 0: no longer), members or not: to leave and to enter again
+    /// changes nothing of it.
     pub mute: Vec<(UserId, i64)>,
     /// The sender's name in the group; empty: none.
     pub nickname: Option<String>,

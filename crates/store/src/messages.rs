@@ -273,8 +273,8 @@ pub trait Messages: Send + Sync + 'static {
     /// Those of `users` who are members.
     async fn filter_members(&self, conversation: ConversationId, users: Vec<UserId>) -> Result<Vec<UserId>>;
 
-    /// Those of `users` whose presence `user` may see: friends, as long as neither has ended it, and those who have written or read in a direct conversation with
-    /// `user` (to be spoken to makes nobody a peer), but not those who are invisible or have blocked `user`.
+    /// Those of `users` whose presence `user` may see: friends, as long as neither has ended it, and those who have written
+    /// or read in a direct conversation with `user` (to be spoken to makes nobody a peer), but not those who are invisible or have blocked `user`.
     async fn filter_visible(&self, user: UserId, users: Vec<UserId>) -> Result<Vec<UserId>>;
 
     /// How many have received and read an entry; `None` if `reader` is not its sender, or no member.

@@ -54,7 +54,7 @@ impl Dispatch {
         for (send, failure) in sends.iter_mut().zip(failures) {
             let Some(found) = name(send).and_then(|name| wanted.get(name)) else { continue };
             let admitted = found.clone().and_then(|conversation| {
-                self.admission.into_conversation(ConversationId::new(conversation)).map(|()| conversation)
+                self.admission.conversation(ConversationId::new(conversation)).map(|()| conversation)
             });
             match admitted {
                 Ok(conversation) => send.target = Some(Target::Conversation(conversation)),

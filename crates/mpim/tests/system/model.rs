@@ -7,8 +7,6 @@ mod operations;
 mod perform;
 mod reference;
 
-use std::time::Duration;
-
 use client::{
     Client, ConversationId, EntryId, Error, Options, SendError, Target, UserId,
     wire::{self, ErrorCode, JoinPolicy, client_frame::Body as Request, server_frame::Body as Answer},

@@ -17,8 +17,8 @@ pub struct BotAccess {
 }
 
 impl Service {
-    /// Lets something in this process connect for a bot and read, under a session of its own choice, which no log-in may have. `None` if the
-    /// bot may not act: it is suspended, gone, or no bot.
+    /// Lets something in this process connect for a bot and read, under a session of its own choice, which no log-in may
+    /// have. `None` if the bot may not act: it is suspended, gone, or no bot.
     ///
     /// # Errors
     ///
