@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use protocol::{
     Error, Result,
-    wire::{ErrorCode, send},
+    wire::{self, ErrorCode, send},
 };
 use rpc::{Channel, Method, Route};
 
@@ -25,13 +25,15 @@ pub(crate) async fn sends(
     call: &Call,
     request: SendRequest,
 ) -> Result<SendResponse> {
-    let count = request.sends.len();
-    let mut parts = parts(channel, request);
     let header = call.header();
-    let answer = async |part: &Part| channel.call(method, part.route, call.deadline, &header, &part.request).await;
-    if parts.len() == 1 {
-        return answer(&parts.remove(0)).await;
+    let mut routes = request.sends.iter().map(route);
+    let first = routes.next().unwrap_or(Route::Any);
+    if routes.all(|other| other == first) {
+        return channel.call(method, first, call.deadline, &header, &request).await;
     }
+    let count = request.sends.len();
+    let parts = parts(channel, request);
+    let answer = async |part: &Part| channel.call(method, part.route, call.deadline, &header, &part.request).await;
     let answers = join_all(parts.iter().map(answer)).await;
     let mut results = vec![None; count];
     for (part, answer) in parts.into_iter().zip(answers) {
@@ -47,28 +49,26 @@ pub(crate) async fn sends(
     Ok(SendResponse { results: results.into_iter().map(|result| result.unwrap_or_else(missing)).collect() })
 }
 
+fn route(send: &wire::Send) -> Route {
+    match &send.target {
+        Some(send::Target::Conversation(conversation)) => Route::Key(*conversation),
+        // The log is known once the name is.
+        Some(send::Target::To(name)) => Route::text(name),
+        None => Route::Any,
+    }
+}
+
 fn parts(channel: &Channel, request: SendRequest) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     for (place, send) in request.sends.into_iter().enumerate() {
-        let route = match &send.target {
-            Some(send::Target::Conversation(conversation)) => Route::Key(*conversation),
-            // The log is known once the name is.
-            Some(send::Target::To(name)) => Route::text(name),
-            None => Route::Any,
-        };
+        let route = route(&send);
         let owner = channel.owner(route);
-        match parts.iter_mut().find(|part| part.owner == owner) {
-            Some(part) => {
-                part.places.push(place);
-                part.request.sends.push(send);
-            }
-            None => {
-                parts.push(Part { owner, route, places: vec![place], request: SendRequest { sends: vec![send] } });
-            }
-        }
-    }
-    if parts.is_empty() {
-        parts.push(Part { owner: None, route: Route::Any, places: Vec::new(), request: SendRequest::default() });
+        let known = parts.iter().position(|part| part.owner == owner).unwrap_or_else(|| {
+            parts.push(Part { owner, route, places: Vec::new(), request: SendRequest::default() });
+            parts.len() - 1
+        });
+        parts[known].places.push(place);
+        parts[known].request.sends.push(send);
     }
     parts
 }

@@ -1,5 +1,7 @@
 //! A service behind a socket is to its callers what the service itself is.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
@@ -215,8 +217,8 @@ async fn an_instance_can_be_asked_for_all_methods_and_knows_which_may_be_repeate
     let list: MethodList = channel.call(&METHODS, Route::Any, call().deadline, &Nothing {}, &Nothing {}).await.unwrap();
     let idempotent: HashMap<_, _> =
         list.methods.iter().map(|method| (method.name.as_str(), method.idempotent)).collect();
-    assert_eq!(idempotent["mpim.service.v1.MessageService/Send"], true, "a send bears an id");
-    assert_eq!(idempotent["mpim.service.v1.UserService/LogIn"], false, "a log-in makes a session");
+    assert!(idempotent["mpim.service.v1.MessageService/Send"], "a send bears an id");
+    assert!(!idempotent["mpim.service.v1.UserService/LogIn"], "a log-in makes a session");
     let error = UserClient::new(channel).list_bots(&call(), wire::ListBots::default()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::UnknownRequest);
 }

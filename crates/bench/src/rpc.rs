@@ -100,11 +100,10 @@ async fn make_calls(
         let answer = client.send(&call(), request(number)).await;
         let ended = Instant::now();
         if begun >= times.from {
-            match answer {
-                Ok(answer) if answer.results.len() == 1 => {
-                    tally.latencies.saturating_record((ended - begun).as_nanos() as u64)
-                }
-                _ => tally.errors += 1,
+            if answer.is_ok_and(|answer| answer.results.len() == 1) {
+                tally.latencies.saturating_record((ended - begun).as_nanos() as u64);
+            } else {
+                tally.errors += 1;
             }
         }
         number += 1;

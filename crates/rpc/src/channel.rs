@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::RwLock;
 use prost::Message;
-use protocol::{Error, Result, wire::ErrorCode};
+use protocol::{Advice, Error, Result, wire::ErrorCode};
 use tokio::{
     sync::{Notify, Semaphore, watch},
     time::{Instant, timeout_at},
@@ -176,6 +176,27 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// What has been tried for a call.
+#[derive(Default)]
+struct Tries {
+    instances: Vec<Arc<Instance>>,
+    /// An attempt that was perhaps done.
+    unknown: Option<Error>,
+}
+
+impl Tries {
+    /// Notes a failed attempt. Returns what the caller is to be told if it was the last one: that one attempt was certainly not done
+    /// says nothing of those before.
+    fn note(&mut self, instance: Arc<Instance>, error: Error) -> Error {
+        self.instances.push(instance);
+        match error.advice() {
+            Advice::RetrySameId => self.unknown.insert(error).clone(),
+            Advice::RetryLater => self.unknown.clone().unwrap_or(error),
+            Advice::GiveUp | Advice::LogIn => error,
+        }
+    }
+}
+
 /// Appends the payload of a request with this head.
 type Put<'a> = &'a (dyn Fn(&Head, &mut bytes::BytesMut) -> Result<(), TooLong> + Sync);
 
@@ -189,26 +210,26 @@ impl Pool {
         put: Put<'_>,
     ) -> Result<Bytes> {
         self.budget.deposit();
-        let mut tried = Vec::new();
-        let mut instance = self.reach(route, begun, deadline).await?;
+        let mut tried = Tries::default();
+        let (mut instance, mut now) = self.reach(route, begun, deadline).await?;
         loop {
-            let (failure, error) = match self.attempt(method, &instance, deadline, put).await {
+            let (failure, error) = match self.attempt(method, &instance, now, deadline, put).await {
                 Tried::Answer(answer) => return Ok(answer),
                 Tried::Failed(failure, error) => (failure, error),
             };
-            tried.push(instance);
+            let error = tried.note(instance, error);
             let again = match failure {
                 Failure::Final => false,
                 Failure::Elsewhere => true,
                 Failure::Full => self.budget.withdraw(),
                 Failure::Instance => method.idempotent && self.budget.withdraw(),
             };
-            if !again || tried.len() >= ATTEMPTS_MAX {
+            if !again || tried.instances.len() >= ATTEMPTS_MAX {
                 return Err(error);
             }
-            let now = Instant::now();
-            instance = match balance::choose(&self.members(), route, now, &tried) {
-                Some(other) => other,
+            now = Instant::now();
+            (instance, now) = match balance::choose(&self.members(), route, now, &tried.instances) {
+                Some(other) => (other, now),
                 // One that is full is not emptier for being asked again.
                 None if failure == Failure::Full => return Err(error),
                 // Alone, an instance may have another connection, or come back.
@@ -218,10 +239,10 @@ impl Pool {
         }
     }
 
-    /// An instance for the call; waits for one if none can be reached.
-    async fn reach(&self, route: Route, now: Instant, deadline: Instant) -> Result<Arc<Instance>> {
+    /// An instance for the call, and the time; waits for one if none can be reached.
+    async fn reach(&self, route: Route, now: Instant, deadline: Instant) -> Result<(Arc<Instance>, Instant)> {
         if let Some(instance) = balance::choose(&self.members(), route, now, &[]) {
-            return Ok(instance);
+            return Ok((instance, now));
         }
         let _waits = self.waiting.try_acquire().map_err(|_| self.unreachable())?;
         let until = deadline.min(now + self.config.reach_timeout);
@@ -230,8 +251,9 @@ impl Pool {
             tokio::pin!(changed);
             changed.as_mut().enable();
             // It may have changed before that.
+            let now = Instant::now();
             if let Some(instance) = balance::choose(&self.members(), route, now, &[]) {
-                return Ok(instance);
+                return Ok((instance, now));
             }
             if self.closing.is_cancelled() || timeout_at(until, changed).await.is_err() {
                 return Err(self.unreachable());
@@ -243,8 +265,14 @@ impl Pool {
         self.members.read().clone()
     }
 
-    async fn attempt(&self, method: &Method, instance: &Arc<Instance>, deadline: Instant, put: Put<'_>) -> Tried {
-        let now = Instant::now();
+    async fn attempt(
+        &self,
+        method: &Method,
+        instance: &Arc<Instance>,
+        now: Instant,
+        deadline: Instant,
+        put: Put<'_>,
+    ) -> Tried {
         if deadline <= now {
             let error = Error::unavailable("the deadline had passed before the call was sent");
             return Tried::Failed(Failure::Final, error);

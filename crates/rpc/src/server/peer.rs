@@ -117,7 +117,7 @@ impl Peer {
     async fn tell_of_draining(&self) {
         self.shared.draining.cancelled().await;
         self.push_empty(DRAINING, 0);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn read(self: &Arc<Self>, incoming: &mut Incoming<'_, impl tokio::io::AsyncRead + Unpin>) -> End {

@@ -1,5 +1,7 @@
 //! What the framework promises, over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod bed;
 mod calls;
 mod drain;
