@@ -18,6 +18,8 @@ use crate::{
 
 const GROUPS: u64 = 50;
 const ALICE: UserId = UserId::new(1_000);
+/// What a call may take beside its time, on a machine that does other things too.
+const SLACK: Duration = Duration::from_secs(1);
 
 fn url(server: &Redis) -> String {
     format!("redis://{}/1", server.address())
@@ -98,7 +100,7 @@ async fn after_redis_was_killed_and_came_back_empty_everything_heals() {
         let back = Instant::now();
         load.goes_on(500).await;
         routes_become(&service, ALICE, &[ONE]).await;
-        assert!(back.elapsed() < Duration::from_secs(10), "healed only after {:?}", back.elapsed());
+        assert!(back.elapsed() < Duration::from_secs(20), "healed only after {:?}", back.elapsed());
     }
     assert!(gateway.metrics().routes_rewritten.get() >= 2);
     assert_eq!(service.unbind(ALICE, ONE).await.unwrap(), Some(Presence::Gone));
@@ -122,13 +124,13 @@ async fn while_redis_stands_still_calls_fail_in_time_and_afterwards_all_is_accou
         assert!(service.routes(&[ALICE]).await.is_err());
         assert!(hearing.subscription.subscribe(vec![group(GROUPS)]).await.is_err());
         let took = began.elapsed();
-        assert!(took < config.timeout * 2 + Duration::from_millis(300), "two calls took {took:?}");
+        assert!(took < config.timeout * 2 + SLACK, "two calls took {took:?}");
     }
     server.process.resume();
     load.goes_on(1_000).await;
     routes_become(&service, ALICE, &[ONE]).await;
     let slowest = load.slowest();
-    assert!(slowest < config.timeout + Duration::from_millis(300), "publishing took {slowest:?}");
+    assert!(slowest < config.timeout + SLACK, "publishing took {slowest:?}");
     assert!(load.failed() > 0);
     let account = hearing.settle(load.stop().await).await;
     assert!(account.heard > 2_000, "{account:?}");
