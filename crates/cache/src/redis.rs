@@ -91,7 +91,8 @@ return 0
 /// A cache on Redis. Cheap to clone; clones are the same cache, which ends with the last of them or with
 /// [`close`](Self::close).
 ///
-/// **While Redis is away** every call fails, at once if that is known, and otherwise within [`Config::timeout`].
+/// **While Redis is away** every call fails, at once if that is known, and otherwise within [`Config::timeout`]. In a cluster a
+/// server that is gone fails all calls that name a key of its.
 ///
 /// **An invalidation that fails** is remembered, and made good as soon as Redis can be reached again, whether somebody asks
 /// for the key or not. Until then, and some 200 ms more, other processes that do reach Redis may read the old value. It

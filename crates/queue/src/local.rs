@@ -43,7 +43,7 @@ struct State {
     /// route outlives its gateway.
     gateways: RwLock<HashMap<GatewayId, Arc<Ear>>>,
     published: AtomicU64,
-    figures: Arc<Figures>,
+    figures: Figures,
 }
 
 /// An open gateway.
@@ -72,12 +72,12 @@ impl LocalQueue {
 
     /// Publications handed to gateways so far: one publication that two gateways hear is two.
     pub fn delivered(&self) -> u64 {
-        self.state.figures.delivered.load(Ordering::Relaxed)
+        self.state.figures.delivered.get()
     }
 
     /// Publications lost to gateways so far, counted as in [`Self::delivered`].
     pub fn lost(&self) -> u64 {
-        self.state.figures.lost.load(Ordering::Relaxed)
+        self.state.figures.lost.get()
     }
 
     /// Publications that wait now, at all gateways together.
@@ -135,7 +135,7 @@ impl State {
     fn open(&self, state: &Arc<Self>, gateway: GatewayId) -> LocalSubscription {
         let own = Topic::Gateway(gateway);
         let ear = Arc::new(Ear {
-            mailbox: Arc::new(Mailbox::new(self.bounds, Arc::clone(&self.figures))),
+            mailbox: Arc::new(Mailbox::new(self.bounds, self.figures.clone())),
             topics: Mutex::new(Some(HashSet::from([own]))),
         });
         let mut gateways = self.gateways.write();

@@ -1,25 +1,21 @@
 //! What waits for one gateway. Publications leave in the order they came; neither their number nor their bytes exceed
 //! the bounds; pushing never waits. What does not fit is counted, and the count stands in its place in the order.
 
-use std::{
-    collections::VecDeque,
-    mem,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::VecDeque, mem};
 
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
 
 use crate::{Bounds, Delivered, Publication};
 
 /// Counted for all mailboxes of a queue together.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Figures {
-    pub(crate) delivered: AtomicU64,
-    pub(crate) lost: AtomicU64,
+    /// Publications handed to gateways.
+    pub(crate) delivered: Counter,
+    /// Publications that gateways were told of as lost, or will be.
+    pub(crate) lost: Counter,
 }
 
 #[derive(Debug)]
@@ -27,7 +23,7 @@ pub(crate) struct Mailbox {
     bounds: Bounds,
     waiting: Mutex<Waiting>,
     arrived: Notify,
-    figures: Arc<Figures>,
+    figures: Figures,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +40,7 @@ struct Waiting {
 }
 
 impl Mailbox {
-    pub(crate) fn new(bounds: Bounds, figures: Arc<Figures>) -> Self {
+    pub(crate) fn new(bounds: Bounds, figures: Figures) -> Self {
         Self { bounds, waiting: Mutex::default(), arrived: Notify::new(), figures }
     }
 
@@ -57,7 +53,7 @@ impl Mailbox {
         let bytes = waiting.bytes.saturating_add(publication.payload.len());
         if waiting.publications >= self.bounds.publications_max || bytes > self.bounds.bytes_max {
             waiting.lost += 1;
-            self.figures.lost.fetch_add(1, Ordering::Relaxed);
+            self.figures.lost.inc();
         } else {
             waiting.note_lost();
             waiting.queue.push_back(Delivered::Publication(publication));
@@ -74,7 +70,7 @@ impl Mailbox {
             return false;
         }
         waiting.lost += count;
-        self.figures.lost.fetch_add(count, Ordering::Relaxed);
+        self.figures.lost.inc_by(count);
         mem::take(&mut waiting.asleep)
     }
 
@@ -109,7 +105,7 @@ impl Mailbox {
         waiting.publications -= publications;
         waiting.bytes -= bytes;
         drop(waiting);
-        self.figures.delivered.fetch_add(publications as u64, Ordering::Relaxed);
+        self.figures.delivered.inc_by(publications as u64);
         Some(taken)
     }
 

@@ -80,7 +80,6 @@ struct Inner {
     routes: Routes,
     telling: Arc<Telling>,
     config: Config,
-    figures: Arc<Figures>,
     metrics: Metrics,
     stop: CancellationToken,
     _stop_when_dropped: DropGuard,
@@ -102,7 +101,7 @@ impl RedisQueue {
         let routes = Routes::new(Arc::clone(&nodes), names.clone());
         let telling = Arc::new(Telling::new(Arc::clone(&nodes), names.clone()));
         tasks.spawn(Arc::clone(&telling).run(stop.clone()));
-        let (figures, stop_when_dropped) = (Arc::default(), stop.clone().drop_guard());
+        let stop_when_dropped = stop.clone().drop_guard();
         let inner = Inner {
             nodes,
             names,
@@ -110,7 +109,6 @@ impl RedisQueue {
             routes,
             telling,
             config,
-            figures,
             metrics,
             stop,
             _stop_when_dropped: stop_when_dropped,
@@ -150,8 +148,9 @@ impl Queue for RedisQueue {
     }
 
     async fn open(&self, gateway: GatewayId) -> Result<Box<dyn Subscription>> {
-        let Inner { nodes, names, config, figures, metrics, stop, tasks, .. } = &*self.inner;
-        let mailbox = Mailbox::new(config.bounds, Arc::clone(figures));
+        let Inner { nodes, names, config, metrics, stop, tasks, .. } = &*self.inner;
+        let figures = Figures { delivered: metrics.delivered.clone(), lost: metrics.lost.clone() };
+        let mailbox = Mailbox::new(config.bounds, figures);
         let (ear, keeper) = Ear::new(gateway, mailbox, Arc::clone(nodes), names.clone(), metrics.clone());
         let stop = stop.child_token();
         // Whatever comes, also if this call is dropped.

@@ -17,8 +17,8 @@ pub struct Config {
     /// Where: `redis://host:port/database`, `redis+sentinel://host:port,…/master/database` or
     /// `redis+cluster://host:port,…`; with TLS `rediss`; each with `user:password@` before the hosts if need be.
     pub url: String,
-    /// Connections open at once. They are shared by all who call, so that two are used; for a cluster one for each server
-    /// and one more.
+    /// Connections that may be open at once, at least 2. All who call share one, so that no more than 2 are used; in a cluster
+    /// one for each server and one more, however many these are.
     pub max_connections: usize,
     /// The longest that a call may take. Look-ups have a shorter patience of their own.
     pub timeout: Duration,

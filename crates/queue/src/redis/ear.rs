@@ -80,6 +80,8 @@ pub(super) struct Keeper {
     open: HashMap<Address, Open>,
     /// When what is wanted and not subscribed is tried again, if there is such.
     retry_at: Option<Instant>,
+    /// What of the mailbox's length the metrics show.
+    shown: i64,
 }
 
 /// A connection, and what is subscribed over it.
@@ -118,6 +120,7 @@ impl Ear {
             wanted: HashSet::new(),
             open: HashMap::new(),
             retry_at: None,
+            shown: 0,
         };
         (ear, keeper)
     }
@@ -205,13 +208,12 @@ impl Ear {
                 let Some(Fit { lost, known }) = hearing.hear(&topic, series, first, count, Instant::now()) else {
                     return;
                 };
-                let mut wake = self.lose(lost);
+                let mut wake = self.mailbox.lose(lost);
                 for payload in payloads.into_iter().skip(usize::try_from(known).unwrap_or(usize::MAX)) {
                     wake |= self.mailbox.push(Publication { topic, payload });
                 }
                 drop(hearing);
                 self.metrics.repeated.inc_by(known);
-                self.metrics.received.inc_by(count - known);
                 if count > known {
                     self.metrics.latency_seconds.observe(now_us().saturating_sub(sent_us) as f64 / 1e6);
                 }
@@ -234,18 +236,12 @@ impl Ear {
         }
     }
 
-    /// Returns whether the mailbox is to be woken.
-    fn lose(&self, count: u64) -> bool {
-        self.metrics.lost.inc_by(count);
-        self.mailbox.lose(count)
-    }
-
     /// Compares with the marks what was heard of a topic.
     fn compare(&self, topic: &Topic, marks: &Value) -> Result<(), Failure> {
         let marks = read_marks(marks)?;
         let mut hearing = self.hearing.lock();
         let lost = hearing.compare(topic, &marks, Instant::now());
-        if self.lose(lost) {
+        if self.mailbox.lose(lost) {
             self.mailbox.wake();
         }
         Ok(())
@@ -275,7 +271,7 @@ impl Keeper {
                 () = sleep_until(look_at) => {
                     look_at = Instant::now() + LOOK_INTERVAL;
                     self.look().await;
-                    self.ear.metrics.mailboxes.set(i64::try_from(self.ear.mailbox.length()).unwrap_or(i64::MAX));
+                    self.show_length(self.ear.mailbox.length());
                     looks += 1;
                     if looks % LOOKS_PER_SWEEP == 0 {
                         self.ear.hearing.lock().sweep(Instant::now());
@@ -283,6 +279,13 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Several ears share the gauge.
+    fn show_length(&mut self, length: usize) {
+        let length = i64::try_from(length).unwrap_or(i64::MAX);
+        self.ear.metrics.mailboxes.inc_by(length - self.shown);
+        self.shown = length;
     }
 
     async fn change(&mut self, Change { topics, act }: Change) {
@@ -479,6 +482,12 @@ impl Keeper {
         if self.nodes.can_change() || self.open.values().any(|open| open.connection.is_broken()) {
             self.mend().await;
         }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.show_length(0);
     }
 }
 

@@ -20,9 +20,9 @@ pub struct Metrics {
     pub publish_failed: Counter,
     /// Attempts to publish that failed; most are repeated.
     pub publish_attempts_failed: Counter,
-    /// Publications heard: one that two gateways hear is two.
-    pub received: Counter,
-    /// Publications that did not reach a subscribed gateway, by their numbers.
+    /// Publications handed to gateways: one that two gateways hear is two.
+    pub delivered: Counter,
+    /// Publications lost to subscribed gateways: by their numbers on the way, or because a gateway did not take them.
     pub lost: Counter,
     /// Publications that reached a gateway again, and were dropped.
     pub repeated: Counter,
@@ -50,7 +50,7 @@ impl Default for Metrics {
             published: Counter::default(),
             publish_failed: Counter::default(),
             publish_attempts_failed: Counter::default(),
-            received: Counter::default(),
+            delivered: Counter::default(),
             lost: Counter::default(),
             repeated: Counter::default(),
             malformed: Counter::default(),
@@ -75,8 +75,8 @@ impl Metrics {
             "Attempts to publish that failed, most of them repeated",
             self.publish_attempts_failed.clone(),
         );
-        registry.register("received", "Publications that gateways heard", self.received.clone());
-        registry.register("lost", "Publications that did not reach a subscribed gateway", self.lost.clone());
+        registry.register("delivered", "Publications handed to gateways", self.delivered.clone());
+        registry.register("lost", "Publications lost to subscribed gateways", self.lost.clone());
         registry.register("repeated", "Publications that reached a gateway again", self.repeated.clone());
         registry.register("malformed", "Envelopes that cannot be read", self.malformed.clone());
         registry.register("latency_seconds", "From publishing to the gateway", self.latency_seconds.clone());

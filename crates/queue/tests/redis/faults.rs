@@ -18,6 +18,8 @@ use crate::{
 
 const GROUPS: u64 = 50;
 const ALICE: UserId = UserId::new(1_000);
+/// What a call may take beside its time, on a machine that does other things too.
+const SLACK: Duration = Duration::from_secs(1);
 
 fn url(server: &Redis) -> String {
     format!("redis://{}/1", server.address())
@@ -98,7 +100,7 @@ async fn after_redis_was_killed_and_came_back_empty_everything_heals() {
         let back = Instant::now();
         load.goes_on(500).await;
         routes_become(&service, ALICE, &[ONE]).await;
-        assert!(back.elapsed() < Duration::from_secs(10), "healed only after {:?}", back.elapsed());
+        assert!(back.elapsed() < Duration::from_secs(20), "healed only after {:?}", back.elapsed());
     }
     assert!(gateway.metrics().routes_rewritten.get() >= 2);
     assert_eq!(service.unbind(ALICE, ONE).await.unwrap(), Some(Presence::Gone));
@@ -122,13 +124,13 @@ async fn while_redis_stands_still_calls_fail_in_time_and_afterwards_all_is_accou
         assert!(service.routes(&[ALICE]).await.is_err());
         assert!(hearing.subscription.subscribe(vec![group(GROUPS)]).await.is_err());
         let took = began.elapsed();
-        assert!(took < config.timeout * 2 + Duration::from_millis(300), "two calls took {took:?}");
+        assert!(took < config.timeout * 2 + SLACK, "two calls took {took:?}");
     }
     server.process.resume();
     load.goes_on(1_000).await;
     routes_become(&service, ALICE, &[ONE]).await;
     let slowest = load.slowest();
-    assert!(slowest < config.timeout + Duration::from_millis(300), "publishing took {slowest:?}");
+    assert!(slowest < config.timeout + SLACK, "publishing took {slowest:?}");
     assert!(load.failed() > 0);
     let account = hearing.settle(load.stop().await).await;
     assert!(account.heard > 2_000, "{account:?}");
@@ -262,6 +264,62 @@ async fn what_a_dead_gateway_left_behind_is_removed_and_ends_by_itself() {
     routes_become(&service, ALICE, &[TWO]).await;
     assert_eq!(service.bind(ALICE, TWO, true).await.unwrap(), Some(Presence::Away));
     assert_eq!(ask_database::<u64>(&server, &["HLEN", &key[0]]).await, 1, "removed on occasion");
+}
+
+/// As when an attempt was carried out, but its answer came too late.
+#[tokio::test]
+async fn what_is_published_again_is_heard_once() {
+    let server = bed::own_server(&[]).await;
+    let [gateway, service] = bed::two(&config(&server));
+    let subscription = gateway.open(ONE).await.unwrap();
+    subscription.subscribe(vec![group(1)]).await.unwrap();
+    let client = redis::Client::open(url(&server)).unwrap();
+    let mut eavesdropper = client.get_async_pubsub().await.unwrap();
+    eavesdropper.psubscribe("*group*").await.unwrap();
+    service.publish(vec![publication(1, 0), publication(1, 1)]).await.unwrap();
+    let message = futures_util::StreamExt::next(&mut eavesdropper.on_message()).await.unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    for _ in 0..2 {
+        let again = redis::cmd("PUBLISH").arg(message.get_channel_name()).arg(message.get_payload_bytes()).to_owned();
+        again.query_async::<()>(&mut connection).await.unwrap();
+    }
+    service.publish(vec![publication(1, 2)]).await.unwrap();
+    let mut account = Account::default();
+    account.settle(&*subscription, 3).await;
+    assert_eq!((account.heard, account.lost, gateway.metrics().repeated.get()), (3, 0, 4));
+}
+
+/// While the connections stay: the lease runs out, as when a gateway's process stood still.
+#[tokio::test]
+async fn routes_count_again_after_their_gateways_lease_was_gone() {
+    let server = bed::own_server(&[]).await;
+    let [gateway, service] = bed::two(&config(&server));
+    let _one = gateway.open(ONE).await.unwrap();
+    service.bind(ALICE, ONE, false).await.unwrap();
+    // The first time it may be written because the connections are new; the second time they are not.
+    for _ in 0..2 {
+        let lease: Vec<String> = ask_database(&server, &["KEYS", "*lease*"]).await;
+        ask_database::<()>(&server, &["DEL", &lease[0]]).await;
+        routes_become(&service, ALICE, &[]).await;
+        routes_become(&service, ALICE, &[ONE]).await;
+    }
+    assert_eq!(service.presences(&[ALICE]).await.unwrap(), [Presence::There]);
+}
+
+/// It hears nothing of what comes, and says so when it is used.
+#[tokio::test]
+async fn a_subscription_whose_place_was_taken_waits_for_ever_and_may_not_subscribe() {
+    for url in [bed::shared_server().await, bed::shared_cluster().await] {
+        let [gateway, service] = bed::two(&bed::config(&url));
+        let former = gateway.open(ONE).await.unwrap();
+        let _again = service.open(ONE).await.unwrap();
+        let end = Instant::now() + EVENTUALLY;
+        while former.subscribe(vec![group(1)]).await.is_ok() {
+            assert!(Instant::now() < end, "it may still subscribe");
+        }
+        service.publish(vec![publication(1, 0)]).await.unwrap();
+        assert!(timeout(Duration::from_millis(300), former.receive(10)).await.is_err());
+    }
 }
 
 /// Whoever binds tells the gateway's process until it hears it; so what Redis loses later is written again.
