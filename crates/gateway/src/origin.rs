@@ -177,6 +177,7 @@ fn read(header: &[u8]) -> Result<Introduced, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
@@ -280,6 +281,32 @@ mod tests {
 
     fn ip_bytes(text: &str) -> [u8; 16] {
         text.parse::<std::net::Ipv6Addr>().unwrap().octets()
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_bytes_come_they_are_read_or_refused(
+            prefix in prop::sample::select(vec![&b""[..], PREFIX_V1, b"PROXY TCP4 ", PREFIX_V2, b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0"]),
+            rest in prop::collection::vec(any::<u8>(), 0..300),
+            end in prop::sample::select(vec![&b""[..], b"\r\n"]),
+        ) {
+            let bytes = [prefix, &rest, end].concat();
+            if let Ok(Header::Whole(length)) = header(&bytes) {
+                prop_assert!(length <= bytes.len() && length <= BYTES_MAX_V2);
+                let _ = read(&bytes[..length]);
+            }
+        }
+
+        #[test]
+        fn whatever_a_client_claims_it_is_no_trusted_proxy(claims in prop::collection::vec("[0-9a-f.:,\\[\\] ]{0,60}", 0..4)) {
+            let mut headers = HeaderMap::new();
+            for claim in claims {
+                headers.append("x-forwarded-for", claim.parse().unwrap());
+            }
+            // The proxy appends where it saw the client, and nothing before that is looked at.
+            headers.append("x-forwarded-for", "198.51.100.7".parse().unwrap());
+            prop_assert_eq!(forwarded(&proxies(), ip("127.0.0.1"), &headers), ip("198.51.100.7"));
+        }
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@
 //! - while ZooKeeper is away, for however long, callers keep the instances and values that were seen last;
 //! - a session that ends is followed by another one, in which everything is announced again without anybody's doing. What was
 //!   there before the session and is not there yet is shown for another [`SETTLE`];
-//! - a node number is held no longer than ZooKeeper certainly keeps it, by this machine's clock (see [`nodes`]).
+//! - a node number is held no longer than ZooKeeper certainly keeps it, by this machine's clock.
 //!
 //! A process that is killed leaves its instances behind until its session ends, [`Config::session_timeout`] later.
 
