@@ -160,7 +160,8 @@ async fn effects_are_told_once_by_several_relays() {
         group(&stores[0], 100 + n, &members).await;
     }
     let mut relays = JoinSet::new();
-    for store in stores.iter().cycle().take(4).cloned() {
+    for store in stores.iter().cycle().take(4) {
+        let store = store.clone();
         relays.spawn(async move {
             loop {
                 let effects = store.effects(30).await.unwrap();

@@ -10,7 +10,7 @@ use super::{
     contacts,
     convert::{self, column, get},
     direct,
-    lists::{ids, pairs, sql, steps},
+    lists::{ids, pairs, parts, sql, steps},
 };
 use crate::{
     Act, Change, ChangeKind, ContactAct, ContactRow, ConversationAct, NewEntry, Revision, UserSettings,
@@ -218,7 +218,7 @@ impl Facts {
             Logs::Locked => " ORDER BY id FOR UPDATE",
             Logs::Read => "",
         };
-        for part in steps(logs) {
+        for part in parts(logs) {
             let rows = ids(
                 "SELECT id, kind, coalesce(user_a, id), coalesce(user_b, id), members, position, messages, muted, dissolved
                  FROM conversations FORCE INDEX (PRIMARY) WHERE id IN ",
@@ -242,7 +242,7 @@ impl Facts {
     }
 
     async fn learn_members(&mut self, connection: &mut MySqlConnection, members: &[(i64, i64)]) -> sqlx::Result<()> {
-        for part in steps(members) {
+        for part in parts(members) {
             let rows = pairs(
                 "SELECT conversation, user, role, muted_until_ms, read_position, delivered_position
                  FROM members FORCE INDEX (PRIMARY) WHERE (user, conversation) IN ",
@@ -263,7 +263,7 @@ impl Facts {
     }
 
     async fn learn_contacts(&mut self, connection: &mut MySqlConnection, contacts: &[(i64, i64)]) -> sqlx::Result<()> {
-        for part in steps(contacts) {
+        for part in parts(contacts) {
             let rows = pairs(contacts::SELECT_PAIRS, part, "");
             for row in rows.fetch_all(&mut *connection).await? {
                 let contact = contacts::from_row(&row)?;
@@ -274,7 +274,7 @@ impl Facts {
     }
 
     async fn learn_settings(&mut self, connection: &mut MySqlConnection, users: &[i64]) -> sqlx::Result<()> {
-        for part in steps(users) {
+        for part in parts(users) {
             for row in ids(contacts::SELECT_SETTINGS, part, "").fetch_all(&mut *connection).await? {
                 self.settings.insert(convert::user(&row, 2)?, contacts::settings_from(&row)?);
             }
@@ -307,7 +307,7 @@ impl Facts {
     }
 
     async fn learn_targets(&mut self, connection: &mut MySqlConnection, targets: &[(i64, i64)]) -> sqlx::Result<()> {
-        for part in steps(targets) {
+        for part in parts(targets) {
             let rows = pairs(
                 "SELECT conversation, position, sender, kind, time_ms, withheld FROM entries
                  WHERE (conversation, position) IN ",
@@ -328,7 +328,7 @@ impl Facts {
     }
 
     async fn learn_pins(&mut self, connection: &mut MySqlConnection, pins: &[(i64, i64)]) -> sqlx::Result<()> {
-        for part in steps(pins) {
+        for part in parts(pins) {
             let rows = pairs(
                 "SELECT pins.conversation, pins.target, withheld FROM pins JOIN entries
                      ON entries.conversation = pins.conversation AND entries.position = pins.position
@@ -345,7 +345,7 @@ impl Facts {
     }
 
     async fn learn_bans(&mut self, connection: &mut MySqlConnection, bans: &[(i64, i64)]) -> sqlx::Result<()> {
-        for part in steps(bans) {
+        for part in parts(bans) {
             let rows = pairs("SELECT conversation, user FROM bans WHERE (conversation, user) IN ", part, "");
             for row in rows.fetch_all(&mut *connection).await? {
                 self.bans.insert((convert::conversation(&row, 0)?, convert::user(&row, 1)?), true);
@@ -367,7 +367,7 @@ impl Facts {
     }
 
     async fn learn_effects(&mut self, connection: &mut MySqlConnection, effects: &[i64]) -> sqlx::Result<()> {
-        for part in steps(effects) {
+        for part in parts(effects) {
             for row in ids("SELECT number FROM effects WHERE number IN ", part, "").fetch_all(&mut *connection).await? {
                 self.effects.insert(Revision(convert::number(&row, 0)?), true);
             }
@@ -376,7 +376,7 @@ impl Facts {
     }
 
     async fn learn_drafts(&mut self, connection: &mut MySqlConnection, drafts: &[(i64, i64)]) -> sqlx::Result<()> {
-        for part in steps(drafts) {
+        for part in parts(drafts) {
             let rows = pairs(
                 "SELECT user, conversation, draft_position FROM own_views WHERE draft_position IS NOT NULL
                      AND (user, conversation) IN ",
