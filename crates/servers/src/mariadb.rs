@@ -37,13 +37,17 @@ impl MariaDb {
     pub async fn start(name: &str, dir: &Path, port: u16, arguments: &[&str], lifetime: Lifetime) -> Result<Self> {
         let path = find("mariadbd", PACKAGE)?;
         let data = dir.join("data");
+        // One that starts removes the temporary tables that it finds, also those of others who run.
+        let temporary = dir.join("tmp");
+        fs::create_dir_all(&temporary).map_err(Error::io(temporary.display().to_string()))?;
         if !data.join("mysql").exists() {
-            install(dir, &data).await?;
+            install(dir, &data, &temporary).await?;
         }
         // A socket's path is at most some 100 bytes long, a directory's may be more: one relative to the working directory.
         let own = [
             "--no-defaults".to_owned(),
             format!("--datadir={}", data.display()),
+            format!("--tmpdir={}", temporary.display()),
             format!("--port={port}"),
             "--bind-address=127.0.0.1".into(),
             "--socket=mysqld.sock".into(),
@@ -104,7 +108,7 @@ impl MariaDb {
 }
 
 /// Makes the system tables.
-async fn install(dir: &Path, data: &Path) -> Result<()> {
+async fn install(dir: &Path, data: &Path, temporary: &Path) -> Result<()> {
     fs::create_dir_all(data).map_err(Error::io(data.display().to_string()))?;
     let log = dir.join("mariadb-install-db.log");
     let file = || fs::File::options().create(true).append(true).open(&log);
@@ -116,6 +120,7 @@ async fn install(dir: &Path, data: &Path) -> Result<()> {
         .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
         .arg(format!("--datadir={}", data.display()))
         .arg(format!("--user={}", user()))
+        .env("TMPDIR", temporary)
         .stdin(Stdio::null())
         .stdout(file().map_err(Error::io(log.display().to_string()))?)
         .stderr(file().map_err(Error::io(log.display().to_string()))?)

@@ -8,7 +8,7 @@ use sqlx::{MySqlConnection, mysql::MySqlRow};
 
 use super::{
     convert::{self, column, get},
-    lists::{ids, sql, steps},
+    lists::{ids, parts, sql, steps},
     names,
     pending::{Effect, NewMember, insert_effects, insert_members, tick},
     sessions,
@@ -117,7 +117,7 @@ pub(super) async fn find(
     let mut found = Vec::with_capacity(users.len() + name_keys.len());
     let select = "SELECT id, name, display_name, avatar, status_line, language, owner IS NOT NULL, deleted FROM users
          WHERE ";
-    for part in steps(&users) {
+    for part in parts(&users) {
         for row in ids(&format!("{select} id IN "), part, "").fetch_all(&mut *connection).await? {
             found.push(user_info(&row)?);
         }

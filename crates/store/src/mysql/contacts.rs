@@ -8,7 +8,7 @@ use sqlx::{MySqlConnection, mysql::MySqlRow};
 
 use super::{
     convert::{self, bound, column, get},
-    lists::{ids, pairs, sql, steps},
+    lists::{ids, pairs, parts, sql, steps},
 };
 use crate::{ContactRow, Effect, Revision, UserSettings, contacts, kinds};
 
@@ -50,7 +50,7 @@ async fn all(
 ) -> sqlx::Result<HashMap<(UserId, UserId), ContactRow>> {
     let of: Vec<(i64, i64)> = of.iter().map(|(owner, peer)| (column(owner.get()), column(peer.get()))).collect();
     let mut found = HashMap::new();
-    for part in steps(&of) {
+    for part in parts(&of) {
         for row in pairs(SELECT_PAIRS, part, "").fetch_all(&mut *connection).await? {
             let contact = from_row(&row)?;
             found.insert((convert::user(&row, 7)?, contact.peer), contact);
@@ -66,7 +66,7 @@ pub(super) async fn settings(
 ) -> sqlx::Result<HashMap<UserId, UserSettings>> {
     let users: Vec<i64> = users.iter().map(|user| column(user.get())).collect();
     let mut found = HashMap::new();
-    for part in steps(&users) {
+    for part in parts(&users) {
         for row in ids(SELECT_SETTINGS, part, "").fetch_all(&mut *connection).await? {
             found.insert(convert::user(&row, 2)?, settings_from(&row)?);
         }
@@ -156,7 +156,7 @@ async fn friends_among(
 ) -> sqlx::Result<HashSet<UserId>> {
     let pairs_of: Vec<(i64, i64)> = users.iter().map(|peer| (column(user.get()), column(peer.get()))).collect();
     let mut friends = HashSet::new();
-    for part in steps(&pairs_of) {
+    for part in parts(&pairs_of) {
         let rows = pairs("SELECT peer FROM contacts WHERE friend = 1 AND (user, peer) IN ", part, "");
         for row in rows.fetch_all(&mut *connection).await? {
             friends.insert(convert::user(&row, 0)?);

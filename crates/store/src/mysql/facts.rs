@@ -10,7 +10,7 @@ use super::{
     contacts,
     convert::{self, column, get},
     direct,
-    lists::{ids, pairs, sql, steps},
+    lists::{ids, pairs, parts, sql},
 };
 use crate::{
     Act, Change, ChangeKind, ContactAct, ContactRow, ConversationAct, NewEntry, Revision, UserSettings,
@@ -230,7 +230,7 @@ impl Facts {
             Logs::Locked => " ORDER BY id FOR UPDATE",
             Logs::Read => "",
         };
-        for part in steps(logs) {
+        for part in parts(logs) {
             let rows = ids(
                 "SELECT id, kind, coalesce(user_a, id), coalesce(user_b, id), members, position, messages, muted, dissolved
                  FROM conversations FORCE INDEX (PRIMARY) WHERE id IN ",
@@ -254,7 +254,7 @@ impl Facts {
     }
 
     async fn learn_members(&mut self, connection: &mut MySqlConnection, members: &[(i64, i64)]) -> sqlx::Result<()> {
-        for part in steps(members) {
+        for part in parts(members) {
             let rows = pairs(
                 "SELECT conversation, user, role, muted_until_ms, read_position, delivered_position
                  FROM members FORCE INDEX (PRIMARY) WHERE (user, conversation) IN ",
@@ -275,7 +275,7 @@ impl Facts {
     }
 
     async fn learn_contacts(&mut self, connection: &mut MySqlConnection, contacts: &[(i64, i64)]) -> sqlx::Result<()> {
-        for part in steps(contacts) {
+        for part in parts(contacts) {
             let rows = pairs(contacts::SELECT_PAIRS, part, "");
             for row in rows.fetch_all(&mut *connection).await? {
                 let contact = contacts::from_row(&row)?;
@@ -286,7 +286,7 @@ impl Facts {
     }
 
     async fn learn_settings(&mut self, connection: &mut MySqlConnection, users: &[i64]) -> sqlx::Result<()> {
-        for part in steps(users) {
+        for part in parts(users) {
             for row in ids(contacts::SELECT_SETTINGS, part, "").fetch_all(&mut *connection).await? {
                 self.settings.insert(convert::user(&row, 2)?, contacts::settings_from(&row)?);
             }
@@ -299,7 +299,7 @@ impl Facts {
         connection: &mut MySqlConnection,
         entries: &[(UserId, [u8; 16])],
     ) -> sqlx::Result<()> {
-        for part in steps(entries) {
+        for part in parts(entries) {
             let mut rows = sqlx::query(sql(
                 "SELECT sender, id, conversation, position, time_ms, withheld, kind, content FROM entries
                  WHERE (id, sender) IN (",
@@ -319,7 +319,7 @@ impl Facts {
     }
 
     async fn learn_targets(&mut self, connection: &mut MySqlConnection, targets: &[(i64, i64)]) -> sqlx::Result<()> {
-        for part in steps(targets) {
+        for part in parts(targets) {
             let rows = pairs(
                 "SELECT conversation, position, sender, kind, time_ms, withheld FROM entries
                  WHERE (conversation, position) IN ",
@@ -364,7 +364,7 @@ impl Facts {
     }
 
     async fn learn_bans(&mut self, connection: &mut MySqlConnection, bans: &[(i64, i64)]) -> sqlx::Result<()> {
-        for part in steps(bans) {
+        for part in parts(bans) {
             let rows = pairs("SELECT conversation, user FROM bans WHERE (conversation, user) IN ", part, "");
             for row in rows.fetch_all(&mut *connection).await? {
                 self.bans.insert((convert::conversation(&row, 0)?, convert::user(&row, 1)?), true);
@@ -374,7 +374,7 @@ impl Facts {
     }
 
     async fn learn_mutes(&mut self, connection: &mut MySqlConnection, mutes: &[(i64, i64)]) -> sqlx::Result<()> {
-        for part in steps(mutes) {
+        for part in parts(mutes) {
             let rows = pairs("SELECT conversation, user, until_ms FROM mutes WHERE (conversation, user) IN ", part, "");
             for row in rows.fetch_all(&mut *connection).await? {
                 self.mutes.insert((convert::conversation(&row, 0)?, convert::user(&row, 1)?), get(&row, 2)?);
@@ -396,7 +396,7 @@ impl Facts {
     }
 
     async fn learn_effects(&mut self, connection: &mut MySqlConnection, effects: &[i64]) -> sqlx::Result<()> {
-        for part in steps(effects) {
+        for part in parts(effects) {
             for row in ids("SELECT number FROM effects WHERE number IN ", part, "").fetch_all(&mut *connection).await? {
                 self.effects.insert(Revision(convert::number(&row, 0)?), true);
             }
@@ -405,7 +405,7 @@ impl Facts {
     }
 
     async fn learn_drafts(&mut self, connection: &mut MySqlConnection, drafts: &[(i64, i64)]) -> sqlx::Result<()> {
-        for part in steps(drafts) {
+        for part in parts(drafts) {
             let rows = pairs(
                 "SELECT user, conversation, draft_position FROM own_views WHERE draft_position IS NOT NULL
                      AND (user, conversation) IN ",

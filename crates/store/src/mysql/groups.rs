@@ -8,7 +8,7 @@ use super::{
     MysqlStore,
     convert::{self, column, get},
     links,
-    lists::{ids, steps},
+    lists::{ids, parts},
     transaction::{read, write},
 };
 use crate::{Group, GroupLink, Groups, JoinRequestRow, NewGroup, Result, Telling};
@@ -23,7 +23,7 @@ impl Groups for MysqlStore {
         let groups: Vec<i64> = groups.into_iter().map(|group| column(group.get())).collect();
         read!(self, |connection| {
             let mut found = Vec::with_capacity(groups.len());
-            for part in steps(&groups) {
+            for part in parts(&groups) {
                 let rows = ids(
                     "SELECT found.id, title, join_policy, description, avatar, announcement, admins_invite,
                          coalesce(muted, 0), coalesce(dissolved, 0), created_ms

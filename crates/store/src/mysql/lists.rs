@@ -49,22 +49,28 @@ pub(super) fn sql(before: &str, count: usize, width: usize, after: &str) -> Asse
     AssertSqlSafe(sql)
 }
 
-/// A statement that ends in `IN ` and this many ids, then `after`.
+/// Parts of a list for [`ids`] and [`pairs`], which are filled up to a step of the ladder.
+pub(super) fn parts<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
+    items.chunks(LADDER[0])
+}
+
+/// A list with its last item repeated until it is as long as a step of the ladder: in `IN`, that makes no difference.
+fn filled<T: Copy>(items: &[T]) -> impl Iterator<Item = T> {
+    let length = LADDER.iter().rev().find(|length| **length >= items.len()).copied().unwrap_or(items.len());
+    let last = items.last().copied();
+    items.iter().copied().chain(last.into_iter().cycle()).take(length)
+}
+
+/// A statement that ends in `IN ` and ids, then `after`.
 pub(super) fn ids(before: &str, ids: &[i64], after: &str) -> Query<'static> {
-    let mut query = sqlx::query(sql(before, 1, ids.len(), after));
-    for id in ids {
-        query = query.bind(*id);
-    }
-    query
+    let query = sqlx::query(sql(before, 1, filled(ids).count(), after));
+    filled(ids).fold(query, Query::bind)
 }
 
 /// A statement that ends in `IN ` and pairs, then `after`.
 pub(super) fn pairs(before: &str, pairs: &[(i64, i64)], after: &str) -> Query<'static> {
-    let mut query = sqlx::query(sql(&format!("{before}("), pairs.len(), 2, &format!("){after}")));
-    for (one, other) in pairs {
-        query = query.bind(*one).bind(*other);
-    }
-    query
+    let query = sqlx::query(sql(&format!("{before}("), filled(pairs).count(), 2, &format!("){after}")));
+    filled(pairs).fold(query, |query, (one, other)| query.bind(one).bind(other))
 }
 
 #[cfg(test)]
@@ -84,6 +90,14 @@ mod tests {
         assert_eq!(parts, [2, 2, 2, 1]);
         let larger = vec![STATEMENT_BYTES_MAX + 1; 2];
         assert_eq!(limited_steps(&larger, |bytes| *bytes).count(), 2);
+    }
+
+    #[test]
+    fn lists_are_filled_up_with_what_they_hold() {
+        let filled: Vec<i64> = filled(&[5, 7, 9, 11, 13]).collect();
+        assert_eq!(filled, [5, 7, 9, 11, 13, 13]);
+        assert_eq!(super::filled(&[1; 400]).count(), 512);
+        assert_eq!(parts(&[0; 1_000]).map(<[i32]>::len).collect::<Vec<_>>(), [512, 488]);
     }
 
     #[test]

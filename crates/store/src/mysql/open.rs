@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sqlx::{
-    Connection as _, MySqlConnection,
+    ConnectOptions as _, Connection as _, MySqlConnection,
     mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode},
     pool::PoolConnectionMetadata,
 };
@@ -16,8 +16,9 @@ const ACQUIRE_WAIT: Duration = Duration::from_secs(5);
 const TRUSTED_FOR: Duration = Duration::from_secs(2);
 /// Idle connections are closed after this.
 const IDLE_MAX: Duration = Duration::from_secs(300);
-/// Prepared statements kept by a connection: more than the store has, those for lists of many lengths included.
-const STATEMENTS_MAX: usize = 1_000;
+/// Prepared statements kept by a connection: those that a busy one uses. A server has room for 16,382 by default, of all
+/// connections together.
+const STATEMENTS_MAX: usize = 150;
 /// How a connection that writes begins. Nobody waits longer for a lock than the 10 s; the transaction is run again then.
 const WRITING: [&str; 2] =
     ["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "SET SESSION innodb_lock_wait_timeout = 10"];
@@ -102,7 +103,11 @@ fn options(url: &str, which: &'static str, tls: &Tls) -> Result<MySqlConnectOpti
     }
     let options: MySqlConnectOptions = url.parse().map_err(|source| OpenError::Url { which, source })?;
     // Names and times are the store's business: nothing of the server's clock or zone is used.
-    let options = options.pipes_as_concat(false).timezone(None).statement_cache_capacity(STATEMENTS_MAX);
+    let options = options
+        .pipes_as_concat(false)
+        .timezone(None)
+        .statement_cache_capacity(STATEMENTS_MAX)
+        .disable_statement_logging();
     Ok(match tls {
         Tls::FromUrl => options,
         Tls::Off => options.ssl_mode(MySqlSslMode::Disabled),

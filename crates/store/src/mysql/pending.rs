@@ -13,7 +13,7 @@ use sqlx::MySqlConnection;
 
 use super::{
     convert::column,
-    lists::{Query, ids, limited_steps, sql, steps},
+    lists::{Query, ids, limited_steps, parts, sql, steps},
 };
 use crate::{
     Revision, Telling,
@@ -123,7 +123,7 @@ impl Pending {
         }
         insert_effects(connection, &self.effects).await?;
         let settled: Vec<i64> = self.settled.iter().map(|effect| column(effect.0)).collect();
-        for part in steps(&settled) {
+        for part in parts(&settled) {
             ids("DELETE FROM effects WHERE number IN ", part, "").execute(&mut *connection).await?;
         }
         let (told, moved): (Vec<_>, Vec<_>) = self.members.into_iter().partition(|(_, (_, told))| *told);

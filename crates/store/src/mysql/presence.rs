@@ -6,7 +6,7 @@ use protocol::UserId;
 use super::{
     MysqlStore,
     convert::{self, column, get},
-    lists::{ids, sql, steps},
+    lists::{ids, parts, sql, steps},
     transaction::{read, write},
 };
 use crate::{LastSeen, Result};
@@ -37,7 +37,7 @@ impl LastSeen for MysqlStore {
         let users: Vec<i64> = users.into_iter().map(|user| column(user.get())).collect();
         read!(self, |connection| {
             let mut seen = Vec::new();
-            for part in steps(&users) {
+            for part in parts(&users) {
                 let rows = ids("SELECT user, seen_ms FROM last_seen WHERE user IN ", part, "");
                 for row in rows.fetch_all(&mut *connection).await? {
                     seen.push((convert::user(&row, 0)?, get(&row, 1)?));

@@ -305,7 +305,9 @@ CREATE TABLE IF NOT EXISTS effects (
     content MEDIUMBLOB NOT NULL,
     -- What it does to a contact in the personal log that it is told in: the other user. NULL: it only tells.
     peer BIGINT
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
+-- TiDB gives numbers in the order of inserts only if asked to; for the others this is a comment.
+/*T![auto_id_cache] AUTO_ID_CACHE = 1 */;
 
 CREATE TABLE IF NOT EXISTS contacts (
     user BIGINT NOT NULL,
