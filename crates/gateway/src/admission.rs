@@ -150,7 +150,7 @@ fn of_user(user: UserId, rate: Rate, limits: &Limits) -> Rate {
 /// What a request over a rate is answered with.
 pub(crate) fn too_many(what: &str, retry_after: Duration) -> Error {
     // Rounded up: who waits as long as the message says waits long enough.
-    let seconds = retry_after.as_millis().div_ceil(1_000);
+    let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
     Error::new(ErrorCode::RateLimited, format!("too many {what}: try again in {seconds} s"))
         .with_retry_after(retry_after)
 }

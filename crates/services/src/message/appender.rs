@@ -20,7 +20,7 @@ use protocol::{
     wire::{self, ErrorCode, content::Kind, server_frame::Body},
 };
 use queue::Topic;
-use store::{Act, Appended, Audience, Messages, NewEntry, Refused};
+use store::{Act, Appended, Audience, ContactAct, ContactEvent, Messages, NewEntry, Refused};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::Instant,
@@ -234,7 +234,7 @@ impl Task {
                 Err(Refused::Unchanged) => {
                     Ok(wire::Sent { conversation: entry.conversation.get(), position: 0, time_ms: entry.time_ms })
                 }
-                Err(refused) => Err(refusal(refused)),
+                Err(refused) => Err(refusal(refused, &entry)),
             });
             let _ = job.reply.send(results.collect());
         }
@@ -242,7 +242,8 @@ impl Task {
     }
 }
 
-fn refusal(refused: Refused) -> Error {
+/// What whoever wanted an entry appended is told instead.
+fn refusal(refused: Refused, entry: &NewEntry) -> Error {
     let forbidden = |message: &str| Error::new(ErrorCode::Forbidden, message);
     match refused {
         Refused::NotMember => Error::not_member(),
@@ -260,7 +261,8 @@ fn refusal(refused: Refused) -> Error {
         Refused::RoleTooLow => forbidden("your role in this group does not allow it"),
         Refused::Muted(0) => Error::new(ErrorCode::Muted, "only owner and admins may write in this group now"),
         Refused::Muted(until_ms) => {
-            Error::new(ErrorCode::Muted, format!("you are muted in this group until {until_ms} (ms since 1970)"))
+            let still = in_words(until_ms.saturating_sub(entry.time_ms));
+            Error::new(ErrorCode::Muted, format!("you are muted in this group; you may write again in {still}"))
         }
         Refused::Dissolved => Error::new(ErrorCode::Dissolved, "this group was dissolved"),
         Refused::FriendsOnly => {
@@ -268,7 +270,9 @@ fn refusal(refused: Refused) -> Error {
         }
         Refused::Blocking => forbidden("you have blocked this user: unblock to write"),
         Refused::Banned(user) => Error::new(ErrorCode::Banned, format!("user {user} was banned from this group")),
-        Refused::NoSuchMessage => Error::not_found("a message at this position, or it was recalled,"),
+        Refused::NoSuchMessage => {
+            Error::new(ErrorCode::NotFound, "there is no message at this position, or it was recalled")
+        }
         Refused::NotTheSenders => forbidden("this is not your message"),
         Refused::TooLate => Error::new(ErrorCode::TooLate, "the message is too old for this"),
         Refused::OtherKind => Error::invalid("content.edit.content: of another kind than the message"),
@@ -276,9 +280,30 @@ fn refusal(refused: Refused) -> Error {
             forbidden("the owner cannot leave or be removed: transfer the group to another member, or dissolve it")
         }
         Refused::AlreadyFriends => Error::new(ErrorCode::Conflict, "you are friends already"),
-        Refused::NothingThere => Error::new(ErrorCode::Conflict, "there is nothing of the kind to change"),
+        Refused::NothingThere => Error::new(ErrorCode::Conflict, nothing_there(&entry.act)),
         Refused::Unchanged => Error::new(ErrorCode::Conflict, "it is so already"),
     }
+}
+
+fn nothing_there(act: &Act) -> &'static str {
+    match act {
+        Act::Contact(ContactEvent { what: ContactAct::Answer(_), .. }) => "this user does not ask to be your friend",
+        Act::Contact(ContactEvent { what: ContactAct::Withdraw, .. }) => "you do not ask this user to be your friend",
+        Act::Contact(ContactEvent { what: ContactAct::Remove, .. }) => "this user is not your friend",
+        _ => "there is nothing of the kind to change",
+    }
+}
+
+/// How long, for a person: rounded up, in the largest unit of which there are at least two.
+fn in_words(ms: i64) -> String {
+    let (minute, hour, day) = (60_000, 3_600_000, 86_400_000);
+    let (unit, name) = match ms {
+        ms if ms >= 2 * day => (day, "days"),
+        ms if ms >= 2 * hour => (hour, "hours"),
+        ms if ms >= 2 * minute => (minute, "minutes"),
+        _ => (1_000, "seconds"),
+    };
+    format!("{} {name}", (ms + unit - 1) / unit)
 }
 
 fn push_entry(pushes: &mut Pushes, origin: u64, entry: NewEntry, appended: Appended) {
@@ -321,4 +346,23 @@ fn entry_frame(entry: &NewEntry, appended: &Appended, content: Bytes) -> Bytes {
             content: Some(RawContent::from_bytes(content)),
         }),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_the_unit_that_says_enough() {
+        for (ms, wanted) in [
+            (1, "1 seconds"),
+            (119_000, "119 seconds"),
+            (120_001, "3 minutes"),
+            (3_600_000, "60 minutes"),
+            (7_200_000, "2 hours"),
+            (30 * 86_400_000, "30 days"),
+        ] {
+            assert_eq!(in_words(ms), wanted);
+        }
+    }
 }
