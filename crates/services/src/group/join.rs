@@ -59,6 +59,10 @@ impl Service {
     async fn ask(&self, call: &Call, group: &store::Group, message: &str) -> Result<()> {
         let user = call.caller()?.user;
         let message = text::lines("message", message, limits::JOIN_MESSAGE_CHARS_MAX)?;
+        if message.is_empty() && self.asks(group.id, user).await? {
+            // Asking again says nothing new, and takes nothing back.
+            return Ok(());
+        }
         let time_ms = self.clock.now_ms();
         let asked = Kind::JoinRequested(wire::JoinRequested {
             group: group.id.get(),
@@ -72,6 +76,12 @@ impl Service {
             self.relay(call).await;
         }
         Ok(())
+    }
+
+    /// Whether a user asks to be let in.
+    async fn asks(&self, group: GroupId, user: UserId) -> Result<bool> {
+        let after = UserId::new(user.get().saturating_sub(1));
+        Ok(self.store.join_requests(group, after, 1).await?.iter().any(|row| row.user == user))
     }
 
     pub(super) async fn answer(&self, call: &Call, request: &wire::AnswerJoin) -> Result<()> {
@@ -91,9 +101,7 @@ impl Service {
             return self.close(call, group, user, false).await;
         }
         if !is_member {
-            let after = UserId::new(request.user.saturating_sub(1));
-            let asks = self.store.join_requests(group, after, 1).await?.iter().any(|row| row.user == user);
-            if !asks {
+            if !self.asks(group, user).await? {
                 return Err(Error::new(ErrorCode::Conflict, "this user does not ask to be let in, or no longer"));
             }
             self.check_users(call, &[request.user]).await?;

@@ -86,6 +86,22 @@ async fn who_asks_is_let_in_by_an_admin_and_all_of_them_are_told() {
 }
 
 #[tokio::test]
+async fn asking_again_without_a_message_keeps_the_first_one() {
+    let bed = Bed::start();
+    let (group, [ann, _, _, dan]) = scene(&bed).await;
+    let messages = async || {
+        let list = wire::ListJoinRequests { group, after: 0, limit: 0 };
+        let requests = bed.group.list_join_requests(&by(ann), list).await.unwrap().requests;
+        requests.into_iter().map(|request| request.message).collect::<Vec<_>>()
+    };
+    for (message, kept) in [("please", "please"), ("", "please"), ("pretty please", "pretty please")] {
+        let request = wire::JoinGroup { message: message.into(), ..join(group) };
+        assert!(bed.group.join_group(&by(dan), request).await.unwrap().waiting);
+        assert_eq!(messages().await, [kept]);
+    }
+}
+
+#[tokio::test]
 async fn who_is_refused_is_told_and_may_ask_again() {
     let bed = Bed::start();
     let (group, [ann, ben, _, dan]) = scene(&bed).await;
