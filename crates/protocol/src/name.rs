@@ -19,6 +19,9 @@ pub enum InvalidName {
     /// A character that names may not hold.
     #[error("a name may not hold {0:?}: letters and digits of any script, and - _ . between them, are allowed")]
     Character(char),
+    /// A character that names hold only between others.
+    #[error("a name may not begin or end with {0:?}: letters and digits of any script are allowed there")]
+    Edge(char),
     /// It mixes scripts that nobody writes together, so that it could pass for another name.
     #[error(
         "a name may not mix scripts: letters of one script are allowed, and Latin letters together with Chinese, Japanese \
@@ -115,6 +118,9 @@ impl FromStr for UserName {
             let allowed = is_joiner && inside
                 || !is_invisible(c)
                     && (c.is_alphanumeric() || is_combining_mark(c) && i > 0 || matches!(c, '-' | '_' | '.') && inside);
+            if !allowed && matches!(c, '-' | '_' | '.') {
+                return Err(InvalidName::Edge(c));
+            }
             if !allowed {
                 return Err(InvalidName::Character(c));
             }
@@ -231,6 +237,14 @@ mod tests {
         for name in ["аlice", "Alisа", "αlice", "小аlice", "Алиса小", "شa", "서ひ"] {
             assert_eq!(name.parse::<UserName>(), Err(InvalidName::MixedScripts), "{name}");
         }
+    }
+
+    #[test]
+    fn a_refusal_tells_where_a_character_may_stand() {
+        let refused = |name: &str| name.parse::<UserName>().unwrap_err().to_string();
+        assert!(refused("..a").contains("begin or end"), "{}", refused("..a"));
+        assert!(refused("a-").contains("begin or end"));
+        assert!(refused("a b").contains("may not hold ' '"));
     }
 
     #[test]
