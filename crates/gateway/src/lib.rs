@@ -21,6 +21,7 @@ pub mod fuzzing;
 mod gateway;
 mod http;
 mod hub;
+mod json;
 mod metrics;
 mod outbox;
 mod rate;

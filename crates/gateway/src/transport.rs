@@ -20,7 +20,7 @@ use serde::Deserialize;
 pub(crate) use tcp::Tcp;
 pub(crate) use websocket::WebSocket;
 
-use crate::frame::Encoding;
+use crate::{frame::Encoding, json::read_json};
 
 /// What came from a client.
 #[derive(Debug, PartialEq)]
@@ -89,7 +89,8 @@ fn parse(text: &[u8]) -> Received {
     struct Numbered {
         request: u32,
     }
-    match serde_json::from_slice(text) {
+    let mut json = serde_json::Deserializer::from_slice(text);
+    match read_json(&mut json).and_then(|frame| json.end().map(|()| frame).map_err(|error| error.to_string())) {
         Ok(frame) => Received::Frame(frame),
         Err(error) => {
             let request = serde_json::from_slice(text).map_or(0, |numbered: Numbered| numbered.request);

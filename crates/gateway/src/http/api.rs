@@ -30,6 +30,7 @@ use crate::{
         table::{Access, Class},
     },
     gateway::Shared,
+    json::read_json,
     session::unknown_request,
 };
 
@@ -86,8 +87,7 @@ fn request(name: &str, body: &[u8]) -> Result<Request> {
 /// A frame with one body, of this name: its JSON is what the frame's JSON holds under the name.
 pub(super) fn named<T: DeserializeOwned>(name: &str, body: &[u8]) -> Result<T> {
     let frame = Map::from_iter([(name.to_owned(), Value::Object(object(body)?))]);
-    serde_json::from_value(Value::Object(frame))
-        .map_err(|error| Error::invalid(format!("not a request {name}: {error}")))
+    read_json(Value::Object(frame)).map_err(|error| Error::invalid(format!("not a request: {error}")))
 }
 
 /// A body of JSON; nothing is an empty object.

@@ -21,7 +21,7 @@ use super::{
     api::{call, caller, inner_json, object, respond},
     refusal::unread_body,
 };
-use crate::{dispatch, gateway::Shared};
+use crate::{dispatch, gateway::Shared, json::read_json};
 
 /// What such requests are called in metrics.
 const KIND: &str = "incoming_webhook";
@@ -67,7 +67,7 @@ fn message(mut body: Map<String, Value>) -> Result<Send> {
     let content: RawContent = match (body.remove("text"), body.remove("content")) {
         (Some(Value::String(body)), None) => content::Kind::Text(Text { body }).into(),
         (None, Some(content @ Value::Object(_))) => {
-            serde_json::from_value(content).map_err(|error| Error::invalid(format!("not a content: {error}")))?
+            read_json(content).map_err(|error| Error::invalid(format!("content: {error}")))?
         }
         _ => {
             let forms = r#"the body has to be {"text": "…"} or {"content": {…}}, with an "id" if it may come twice"#;
