@@ -18,7 +18,7 @@ mod toml_file;
 
 use std::path::Path;
 
-pub(crate) use self::environment::variable;
+pub(crate) use self::environment::{unknown, variable};
 pub use self::{
     follow::Follower,
     kind::Secret,

@@ -1,6 +1,6 @@
 //! What the environment says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     mistake::{Mistake, Place, nearest},
@@ -43,6 +43,17 @@ pub(super) fn read(
             }
         }
     }
+}
+
+/// The variables that begin as ours do and set nothing, though some of them were perhaps meant to; sorted. Those that other
+/// commands read (`used_elsewhere`) are left out.
+pub(crate) fn unknown(environment: impl Iterator<Item = (String, String)>, used_elsewhere: &[&str]) -> Vec<String> {
+    let known: HashSet<_> = known_keys().into_iter().map(|(section, key)| variable(section, &key)).collect();
+    let ours = environment.map(|(name, _)| name).filter(|name| name.starts_with(PREFIX));
+    let mut unknown: Vec<_> =
+        ours.filter(|name| !known.contains(name) && !used_elsewhere.contains(&name.as_str())).collect();
+    unknown.sort();
+    unknown
 }
 
 /// The known variable that is misspelt here: one of the same section whose key is near.
