@@ -1,7 +1,8 @@
 //! What the command line of `mpim bench` takes.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fs::OpenOptions, path::PathBuf, time::Duration};
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
 /// Load and latency of a server, or the delivery check with real dialogues.
@@ -55,6 +56,20 @@ pub struct CommonArgs {
     /// How long to wait for what does not come (a server that is away included) before giving up, in seconds
     #[arg(long, global = true, value_name = "S", default_value = "60", value_parser = seconds)]
     pub patience: Duration,
+}
+
+impl CommonArgs {
+    /// Refuses a report that could not be written, before the run that it would be of.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be made or written.
+    pub(crate) fn check_html(&self) -> anyhow::Result<()> {
+        let Some(path) = &self.html else { return Ok(()) };
+        // What the file holds already stays until there is something to put in its place.
+        let opened = OpenOptions::new().append(true).create(true).open(path);
+        opened.map(drop).with_context(|| format!("cannot write {}", path.display()))
+    }
 }
 
 /// How clients connect.

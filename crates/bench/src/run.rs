@@ -30,6 +30,7 @@ const SEEDS: std::ops::Range<u64> = 0..1 << 53;
 pub async fn run(args: BenchArgs) -> Result<ExitCode> {
     let BenchArgs { scenario, common } = args;
     files::allow(&scenario)?;
+    common.check_html()?;
     let passwords = if matches!(scenario, Scenario::Login(_)) { Passwords::Real } else { Passwords::Cheap };
     let server = Server::start(&common, passwords).await?;
     let seed = common.seed.unwrap_or_else(|| fastrand::u64(SEEDS));
