@@ -15,7 +15,7 @@ use protocol::{
 use serde_json::json;
 
 use crate::commands::client::{
-    connection::Place,
+    connection::{Place, SessionOver},
     print::{Printer, harmless},
 };
 
@@ -75,7 +75,7 @@ async fn vacant(place: &Place, profile: &DiskProfile) -> anyhow::Result<()> {
     // Where the session has ended by itself, there is nothing to lose.
     match place.as_logged_in().connect().await {
         Ok(client) => client.close().await,
-        Err(error) if matches!(error.downcast_ref(), Some(Error::SessionEnded(_))) => return Ok(()),
+        Err(error) if error.is::<SessionOver>() => return Ok(()),
         Err(_) => {}
     }
     bail!(
@@ -141,7 +141,7 @@ pub(super) async fn log_out(place: &Place, printer: Printer) -> anyhow::Result<(
             Err(error) => return Err(error.into()),
         },
         // Ended already: there is nothing left to end but the profile's copy.
-        Err(error) if matches!(error.downcast_ref(), Some(Error::SessionEnded(_))) => {}
+        Err(error) if error.is::<SessionOver>() => {}
         Err(error) => return Err(error),
     }
     profile.log_out()?;

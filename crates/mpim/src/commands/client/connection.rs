@@ -3,7 +3,7 @@
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use client::{Client, DiskProfile, Error, Event, Events, Options, Server};
+use client::{Client, DiskProfile, Error, Event, Events, Options, Server, wire};
 use protocol::Advice;
 
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
@@ -47,6 +47,15 @@ impl Place {
         Ok(server.parse()?)
     }
 
+    /// Where the server's HTTP interface is, as the beginning of a URL.
+    pub(super) fn http(&self) -> anyhow::Result<String> {
+        let server = self.server(&*self.profile()?)?.to_string();
+        let (scheme, rest) = server.split_once("://").unwrap_or(("http", &server));
+        // All transports are on one port.
+        let scheme = if matches!(scheme, "https" | "wss") { "https" } else { "http" };
+        Ok(format!("{scheme}://{}", rest.split('/').next().unwrap_or_default()))
+    }
+
     /// Options for this profile and server.
     pub(super) fn options(&self) -> anyhow::Result<Options> {
         let profile = self.profile()?;
@@ -80,13 +89,32 @@ pub(super) fn start(options: Options) -> anyhow::Result<(Client, Events)> {
     }
 }
 
-/// Adds what to do to the news that the session is over.
-pub(super) fn log_in_again(error: Error) -> anyhow::Error {
+/// The session is over, and what to do, for a person.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct SessionOver(String);
+
+/// Why a session is over, and whether logging in again helps; `None` if the error is another.
+pub(super) fn why_over(error: &Error) -> Option<(String, bool)> {
     match error {
-        Error::SessionEnded(_) | Error::NotLoggedIn => {
-            anyhow::Error::new(error).context("log in again with `mpim client login NAME`")
-        }
-        error => error.into(),
+        Error::NotLoggedIn => Some(("not logged in".into(), true)),
+        Error::SessionEnded(source) => Some(match source.as_deref() {
+            Some(Error::Refused(refusal)) if refusal.code() == wire::ErrorCode::Suspended => {
+                (refusal.to_string(), false)
+            }
+            Some(Error::Goodbye { message, .. }) => (message.clone(), true),
+            _ => ("this session has ended".into(), true),
+        }),
+        _ => None,
+    }
+}
+
+/// Says what to do where the session is over.
+pub(super) fn log_in_again(error: Error) -> anyhow::Error {
+    match why_over(&error) {
+        Some((why, true)) => SessionOver(format!("{why}: log in again with `mpim client login NAME`")).into(),
+        Some((why, false)) => SessionOver(why).into(),
+        None => error.into(),
     }
 }
 
@@ -111,5 +139,23 @@ pub(super) async fn persist<T, F: Future<Output = Result<T, Error>>>(ask: impl F
         }
         tries += 1;
         tokio::time::sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_session_is_told_once_and_advice_only_where_it_helps() {
+        let refused = |code, message: &str| {
+            let refusal = Error::Refused(protocol::Error::new(code, message.to_owned()));
+            format!("{:#}", log_in_again(Error::SessionEnded(Some(Arc::new(refusal)))))
+        };
+        let ended = refused(wire::ErrorCode::SessionEnded, "this session has ended: log in again");
+        assert_eq!(ended, "this session has ended: log in again with `mpim client login NAME`");
+        assert_eq!(refused(wire::ErrorCode::Suspended, "this account was suspended"), "this account was suspended");
     }
 }
