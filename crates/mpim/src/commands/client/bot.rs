@@ -134,22 +134,23 @@ pub(super) enum WebhookCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum IncomingCommand {
-    /// Make a URL that posts into a group as a bot, which must be a member; its token is told this once.
+    /// Make a URL that posts as a bot: into its direct conversation with you, or into a group, of which it must be a member.
+    /// The URL holds a token, and is told this once.
     ///
-    /// JSON: id, conversation, label, created, token.
+    /// JSON: id, conversation, label, created, token, url.
     Create {
         /// The bot's name
         name: String,
-        /// The group's id
+        /// Into this group
         #[arg(long, value_name = "ID")]
-        group: GroupId,
+        group: Option<GroupId>,
         /// What it is for
         #[arg(long, value_name = "TEXT", default_value = "")]
         label: String,
     },
     /// List a bot's incoming webhooks.
     ///
-    /// JSON: as `create`, without the token.
+    /// JSON: as `create`, without token and url.
     List {
         /// The bot's name
         name: String,
@@ -181,7 +182,7 @@ pub(super) async fn run(place: &Place, printer: Printer, command: BotCommand) ->
         }
         BotCommand::Key(command) => key(printer, &client, command).await?,
         BotCommand::Webhook(command) => webhook(printer, &client, command).await?,
-        BotCommand::Incoming(command) => incoming(printer, &client, command).await?,
+        BotCommand::Incoming(command) => incoming(place, printer, &client, command).await?,
     }
     client.close().await;
     Ok(())
@@ -274,8 +275,10 @@ async fn webhook(printer: Printer, client: &Client, command: WebhookCommand) -> 
         }
         WebhookCommand::Dead { id } => dead(printer, client, id).await?,
         WebhookCommand::Redeliver { id, letters } => {
+            let none = persist(|| client.dead_letters(id, 0, 1)).await?.is_empty();
             persist(|| client.redeliver(id, &letters)).await?;
-            printer.print(|| json!({ "id": id.to_string() }), || "they are tried again".into())?;
+            let done = if none { "no delivery was given up" } else { "what was given up is tried again" };
+            printer.print(|| json!({ "id": id.to_string() }), || done.into())?;
         }
     }
     Ok(())
@@ -330,18 +333,19 @@ async fn dead(printer: Printer, client: &Client, webhook: u64) -> anyhow::Result
     }
 }
 
-async fn incoming(printer: Printer, client: &Client, command: IncomingCommand) -> anyhow::Result<()> {
+async fn incoming(place: &Place, printer: Printer, client: &Client, command: IncomingCommand) -> anyhow::Result<()> {
     match command {
         IncomingCommand::Create { name, group, label } => {
             let (bot, id) = (find(client, &name).await?, target::once());
-            let (conversation, _) = target::conversation(client, &Target::Conversation(group.conversation())).await?;
+            let target = group.map_or(Target::Name(name), |group| Target::Conversation(group.conversation()));
+            let (conversation, _) = target::conversation(client, &target).await?;
             let webhook = persist(|| client.create_incoming_webhook(bot, conversation, &label, id)).await?;
-            print_incoming(printer, &webhook)?;
+            print_incoming(printer, &webhook, &place.http()?)?;
         }
         IncomingCommand::List { name } => {
             let bot = find(client, &name).await?;
             for webhook in persist(|| client.incoming_webhooks(bot)).await? {
-                print_incoming(printer, &webhook)?;
+                print_incoming(printer, &webhook, "")?;
             }
         }
         IncomingCommand::Delete { id } => {
@@ -352,17 +356,20 @@ async fn incoming(printer: Printer, client: &Client, command: IncomingCommand) -
     Ok(())
 }
 
-fn print_incoming(printer: Printer, webhook: &wire::IncomingWebhook) -> anyhow::Result<()> {
+/// `server` is needed for a webhook whose token is told.
+fn print_incoming(printer: Printer, webhook: &wire::IncomingWebhook, server: &str) -> anyhow::Result<()> {
     let mut json = json!({
         "id": webhook.id.to_string(),
         "conversation": webhook.conversation.to_string(),
         "label": webhook.label,
         "created": rfc3339(webhook.created_ms),
     });
-    let mut text = format!("{}  group {}  {}", webhook.id, webhook.conversation, harmless(&webhook.label));
+    let mut text = format!("{}  conversation {}  {}", webhook.id, webhook.conversation, harmless(&webhook.label));
     if !webhook.token.is_empty() {
+        let url = format!("{server}/api/v1/hooks/{}", webhook.token);
+        text = format!("{text}\n{}", harmless(&url));
         json["token"] = webhook.token.as_str().into();
-        text = format!("{text}\nPOST /api/v1/hooks/{}", harmless(&webhook.token));
+        json["url"] = url.into();
     }
     printer.print(|| json, || text)?;
     Ok(())
