@@ -47,5 +47,7 @@ fn fail(error: impl Display, code: ExitCode) -> ExitCode {
 fn first_paragraph(error: &str) -> String {
     let lines: Vec<&str> = error.trim_start_matches("error: ").lines().map(str::trim).collect();
     let paragraph = lines.split(|line| line.is_empty()).next().unwrap_or_default().join(" ");
+    // What the standard library says of a word where a number is wanted.
+    let paragraph = paragraph.replace("invalid digit found in string", "a whole number is wanted");
     format!("{paragraph} (see --help)")
 }

@@ -1,8 +1,13 @@
 //! What people and scripts do with messages, friends and groups, by commands.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
-use crate::{process::Process, terminals::Terminal};
+use crate::{
+    process::{MPIM, Process},
+    terminals::Terminal,
+};
 
 async fn three(dir: &std::path::Path) -> (Process, Terminal, Terminal, Terminal) {
     let process = Process::start(&dir.join("data")).await;
@@ -140,4 +145,97 @@ async fn bots_have_keys_that_can_be_listed_and_ended() {
     alice.json(&["report", "beeper", "--reason", "spam", "--text", "it beeps"]).await;
     alice.json(&["bot", "delete", "beeper"]).await;
     assert!(alice.run(&["bot", "list"], "").await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_incoming_webhook_is_told_as_a_whole_url_for_a_direct_conversation_and_for_a_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let (process, alice, ..) = three(dir.path()).await;
+    alice.json(&["bot", "create", "beeper"]).await;
+    let direct = alice.json(&["bot", "incoming", "create", "beeper", "--label", "builds"]).await;
+    let url = format!("{}/api/v1/hooks/{}", process.url(), direct["token"].as_str().unwrap());
+    assert_eq!(direct["url"], json!(url));
+    alice.json(&["send", "beeper", "are you there?"]).await;
+    let said = alice.json(&["history", "beeper"]).await;
+    assert_eq!(said["conversation"], direct["conversation"], "it posts where alice writes to the bot");
+    let group = alice.json(&["group", "create", "tea", "--member", "beeper"]).await;
+    let hook = alice.json(&["bot", "incoming", "create", "beeper", "--group", id(&group)]).await;
+    assert_eq!(hook["conversation"], group["id"]);
+    let listed = alice.run(&["bot", "incoming", "list", "beeper"], "").await.unwrap();
+    assert!(listed.len() == 2 && listed.iter().all(|hook| hook["url"].is_null()), "it is told once: {listed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_too_many_and_no_numbers_are_told_with_what_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_process, alice, ..) = three(dir.path()).await;
+    for (words, wanted) in [
+        (&["send", "bob", "a", "b"][..], "quotes"),
+        (&["send", "bob", "a", "b", "c"], "quotes"),
+        (&["edit", "bob", "1", "a", "b"], "quotes"),
+        (&["group", "create", "茶", "bob"], "--member NAME"),
+        (&["edit", "bob", "abc", "text"], "a whole number from 1 on"),
+        (&["pin", "bob", "0"], "a whole number from 1 on"),
+        (&["history", "bob", "--after", "x"], "a whole number"),
+        (&["friend", "accept", "bob"], "does not ask to be your friend"),
+        (&["pin", "bob", "7"], "there is no message at this position"),
+    ] {
+        let error = alice.run(words, "").await.expect_err("refused");
+        assert!(error.contains(wanted) && !error.contains("invalid digit"), "{words:?}: {error}");
+    }
+}
+
+/// What a person is told was done, where it was no message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_are_told_what_was_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let (process, alice, ..) = three(dir.path()).await;
+    alice.json(&["send", "bob", "hi"]).await;
+    let group = alice.json(&["group", "create", "tea", "--member", "bob"]).await;
+    let group = id(&group);
+    for (words, wanted) in [
+        (&["edit", "bob", "1", "hello"][..], "edited message 1"),
+        (&["react", "bob", "1", "👍"], "marked message 1 with 👍"),
+        (&["react", "bob", "1", "👍", "--remove"], "took 👍 from message 1"),
+        (&["pin", "bob", "1"], "pinned message 1"),
+        (&["pin", "bob", "1", "--remove"], "unpinned message 1"),
+        (&["recall", "bob", "1"], "recalled message 1"),
+        (&["group", "mute", group, "bob", "--minutes", "5"], "may not write"),
+        (&["group", "mute", group, "bob", "--minutes", "0"], "may write again"),
+    ] {
+        let mut command = Command::new(MPIM);
+        command.args(["client", "--server", &process.url(), "--profile"]).arg(&alice.profile).args(words);
+        let output = command.output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && told.contains(wanted), "{words:?}: {told}");
+    }
+}
+
+#[test]
+fn a_configuration_is_checked_by_name_and_variables_that_set_nothing_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (good, bad) = (dir.path().join("good.toml"), dir.path().join("bad.toml"));
+    std::fs::write(&good, "[gateway]\n").unwrap();
+    std::fs::write(&bad, "[gateway]\nnope = 1\n").unwrap();
+    let check = |file: &std::path::Path| {
+        let mut command = Command::new(MPIM);
+        command.env_clear().env("MPIM_NOPE", "1").env("MPIM_SERVER", "http://127.0.0.1:1");
+        let output = command.args(["config", "check"]).arg(file).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (fine, said, warned) = check(&good);
+    assert!(fine && said == "ok\n", "{said}{warned}");
+    assert!(warned.contains("MPIM_NOPE") && !warned.contains("MPIM_SERVER"), "{warned}");
+    let (fine, _, named) = check(&bad);
+    assert!(!fine && named.contains("bad.toml:2"), "{named}");
+}
+
+#[test]
+fn a_report_that_could_not_be_written_is_refused_before_the_run() {
+    let mut command = Command::new(MPIM);
+    // With a server that is not there, which would be what goes wrong next.
+    command.args(["bench", "idle", "--server", "http://127.0.0.1:1", "--html", "/nonexistent/x.html"]);
+    let output = command.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("cannot write /nonexistent/x.html"), "{error}");
 }

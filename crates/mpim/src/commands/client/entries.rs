@@ -12,7 +12,7 @@ use wire::content::Kind;
 use crate::commands::client::connection::persist;
 
 pub(super) use json::to_json;
-pub(super) use text::to_text;
+pub(super) use text::{called, in_their_words, to_text};
 
 /// Names of users, by id.
 pub(super) type Names = HashMap<UserId, Arc<str>>;
@@ -56,8 +56,8 @@ pub(super) fn kind(entry: &wire::Entry) -> Option<Kind> {
     entry.content.as_ref()?.view().ok()?.kind
 }
 
-/// The user's name; users who are not there any more go by their number.
-pub(super) fn name_of(names: &Names, user: u64) -> String {
+/// The user's name, for scripts; users who are not there any more go by their number.
+fn name_of(names: &Names, user: u64) -> String {
     let known = names.get(&UserId::new(user)).filter(|name| !name.is_empty());
     known.map_or_else(|| user.to_string(), ToString::to_string)
 }
@@ -119,7 +119,7 @@ mod tests {
         let json = to_json(7, "group", &added, &names());
         assert_eq!((&json["text"], &json["event"]), (&Value::Null, &json!("members_added")));
         assert_eq!(json["members"], json!(["小明", "9"]));
-        assert_eq!(shown(&added, "you", 0), "* you brought in 小明, 9");
+        assert_eq!(shown(&added, "you", 0), "* you brought in 小明, deleted account 9");
     }
 
     #[test]
@@ -154,6 +154,19 @@ mod tests {
         assert_eq!((&json["reply_to"], &json["mentions"]), (&json!(2), &json!(["小明"])));
         assert_eq!(json["everyone"], true);
         assert_eq!(shown(&reply, "alice", 2), "alice (to 2): yes");
+    }
+
+    #[test]
+    fn what_has_no_words_ends_without_a_colon() {
+        let alone = wire::GroupCreated { title: "茶".into(), members: Vec::new() };
+        assert_eq!(shown(&entry(Kind::GroupCreated(alone)), "you", 0), "* you made the group “茶”");
+        let recalled = wire::Edit { position: 8, content: None };
+        assert_eq!(shown(&entry(Kind::Edit(recalled)), "alice", 0), "* alice changed message 8");
+        let asked = wire::FriendRequested { user: 2, message: String::new(), received: true };
+        assert_eq!(shown(&entry(Kind::FriendRequested(asked)), "", 0), "* 小明 asks to be friends");
+        let announced = wire::GroupChanged { announcement: Some("a\r\nb".into()), ..Default::default() };
+        let told = shown(&entry(Kind::GroupChanged(announced)), "alice", 0);
+        assert_eq!(told, "* alice changed the group: announcement “a b”");
     }
 
     #[test]

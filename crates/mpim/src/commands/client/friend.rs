@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::commands::client::{
     connection::{Place, persist},
+    entries::in_their_words,
     print::{Printer, harmless, rfc3339, table},
     target,
 };
@@ -143,7 +144,7 @@ fn row(contact: &wire::Contact) -> Vec<String> {
     match contact.request() {
         wire::FriendRequest::NoRequest => {}
         wire::FriendRequest::Sent => what.push("asked by you".to_owned()),
-        wire::FriendRequest::Received => what.push(format!("asks: {}", contact.message)),
+        wire::FriendRequest::Received => what.push(format!("asks{}", in_their_words(&contact.message))),
     }
     if contact.friend {
         what.push("friend".into());

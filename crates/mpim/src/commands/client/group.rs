@@ -144,6 +144,8 @@ pub(super) enum GroupCommand {
 pub(super) struct CreateArgs {
     /// The group's title
     title: String,
+    #[arg(hide = true)]
+    others: Vec<String>,
     /// A member beside oneself; may be given several times
     #[arg(long = "member", value_name = "NAME")]
     members: Vec<String>,

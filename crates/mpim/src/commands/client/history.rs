@@ -65,7 +65,7 @@ pub(super) async fn print(
     let width = last.to_string().len();
     for entry in entries {
         let before = format!("{:>width$}  {}  ", entry.position, local_time(entry.time_ms));
-        let from = entries::name_of(&names, entry.sender);
+        let from = entries::called(&names, entry.sender);
         let text = entries::to_text(entry, &from, &names, before.len());
         if text.is_none() && !printer.is_json() {
             continue;

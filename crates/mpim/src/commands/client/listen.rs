@@ -124,7 +124,7 @@ impl Listener {
             return Ok(());
         }
         let own = entry.sender == self.client.user().get();
-        let from = if own { "you".into() } else { entries::name_of(&names, entry.sender) };
+        let from = if own { "you".into() } else { entries::called(&names, entry.sender) };
         let label = match kind {
             ConversationKind::Personal => "this account".into(),
             ConversationKind::Direct if !own => from.clone(),

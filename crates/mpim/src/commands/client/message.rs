@@ -13,7 +13,7 @@ use wire::content::Kind;
 use crate::commands::client::{
     connection::{Place, persist},
     entries, history,
-    print::{Printer, table},
+    print::{Printer, harmless, table},
     send::{HowArgs, print_sent, read_text, write},
     target::{self, Words},
 };
@@ -22,7 +22,7 @@ use crate::commands::client::{
 #[derive(Debug, Args)]
 pub(super) struct MessageArgs {
     /// The user's name (not with --group), and the message's position
-    #[arg(required = true, num_args = 1..=2, value_names = ["NAME", "POSITION"])]
+    #[arg(required = true, num_args = 1.., value_names = ["NAME", "POSITION"])]
     words: Vec<String>,
     /// A message of a group
     #[arg(long, value_name = "ID")]
@@ -32,7 +32,7 @@ pub(super) struct MessageArgs {
 #[derive(Debug, Args)]
 pub(super) struct EditArgs {
     /// The user's name (not with --group), the message's position, and the new text; `-` reads it from standard input
-    #[arg(required = true, num_args = 2..=3, value_names = ["NAME", "POSITION", "TEXT"])]
+    #[arg(required = true, num_args = 2.., value_names = ["NAME", "POSITION", "TEXT"])]
     words: Vec<String>,
     /// A message of a group
     #[arg(long, value_name = "ID")]
@@ -52,7 +52,7 @@ pub(super) struct RecallArgs {
 #[derive(Debug, Args)]
 pub(super) struct ReactArgs {
     /// The user's name (not with --group), the message's position, and an emoji or some other short text
-    #[arg(required = true, num_args = 2..=3, value_names = ["NAME", "POSITION", "EMOJI"])]
+    #[arg(required = true, num_args = 2.., value_names = ["NAME", "POSITION", "EMOJI"])]
     words: Vec<String>,
     /// A message of a group
     #[arg(long, value_name = "ID")]
@@ -103,7 +103,7 @@ pub(super) struct DeleteArgs {
 #[derive(Debug, Args)]
 pub(super) struct SearchArgs {
     /// The user's name (not with --group), and what to look for
-    #[arg(required = true, num_args = 1..=2, value_names = ["NAME", "QUERY"])]
+    #[arg(required = true, num_args = 1.., value_names = ["NAME", "QUERY"])]
     words: Vec<String>,
     /// In a group
     #[arg(long, value_name = "ID")]
@@ -137,27 +137,35 @@ pub(super) async fn edit(place: &Place, printer: Printer, args: EditArgs) -> any
     let body = words.rest.remove(0);
     let body = if body == "-" { read_text()? } else { body };
     let edit = Kind::Edit(wire::Edit { position, content: Some(Box::new(text(body))) });
-    write(place, printer, words.target, args.how, async move |_| Ok(edit.into())).await
+    let done = format!("edited message {position}");
+    write(place, printer, words.target, args.how, Some(done), async move |_| Ok(edit.into())).await
 }
 
 pub(super) async fn recall(place: &Place, printer: Printer, args: RecallArgs) -> anyhow::Result<()> {
     let (target, position) = args.message.split()?;
     let recall = RawContent::from(Kind::Recall(wire::Recall { position }));
-    write(place, printer, target, args.how, async move |_| Ok(recall)).await
+    let done = format!("recalled message {position}");
+    write(place, printer, target, args.how, Some(done), async move |_| Ok(recall)).await
 }
 
 pub(super) async fn react(place: &Place, printer: Printer, args: ReactArgs) -> anyhow::Result<()> {
     let mut words = Words::exactly(args.group, args.words, &["POSITION", "EMOJI"])?;
     let position = words.position()?;
     let reaction = wire::Reaction { position, reaction: words.rest.remove(0), removed: args.remove };
+    let mark = harmless(&reaction.reaction);
+    let done = match args.remove {
+        false => format!("marked message {position} with {mark}"),
+        true => format!("took {mark} from message {position}"),
+    };
     let content = RawContent::from(Kind::Reaction(reaction));
-    write(place, printer, words.target, args.how, async move |_| Ok(content)).await
+    write(place, printer, words.target, args.how, Some(done), async move |_| Ok(content)).await
 }
 
 pub(super) async fn pin(place: &Place, printer: Printer, args: PinArgs) -> anyhow::Result<()> {
     let (target, position) = args.message.split()?;
     let pin = RawContent::from(Kind::Pin(wire::Pin { position, removed: args.remove }));
-    write(place, printer, target, args.how, async move |_| Ok(pin)).await
+    let done = format!("{} message {position}", if args.remove { "unpinned" } else { "pinned" });
+    write(place, printer, target, args.how, Some(done), async move |_| Ok(pin)).await
 }
 
 pub(super) async fn pins(place: &Place, printer: Printer, args: PinsArgs) -> anyhow::Result<()> {
@@ -183,7 +191,7 @@ pub(super) async fn forward(place: &Place, printer: Printer, args: ForwardArgs) 
     let id = target::once();
     let sent = persist(|| client.forward(conversation, &message, to.clone(), id)).await?;
     client.close().await;
-    print_sent(printer, &sent, id)
+    print_sent(printer, &sent, id, None)
 }
 
 /// One message, as it says now.

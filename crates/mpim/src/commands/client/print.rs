@@ -77,6 +77,11 @@ pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if c == '\t' { ' ' } else { visible(c) }).collect()
 }
 
+/// As [`harmless`], of a text of several lines, whose breaks become spaces.
+pub(super) fn one_line(text: &str) -> String {
+    harmless(&text.lines().collect::<Vec<_>>().join(" "))
+}
+
 /// A text of several lines, of which all but the first are indented, so that none can pass for another message.
 pub(super) fn harmless_lines(text: &str, indent: usize) -> String {
     let text = text.replace("\r\n", "\n");

@@ -21,7 +21,7 @@ use crate::commands::client::{
 #[derive(Debug, Args)]
 pub(super) struct SendArgs {
     /// The user's name (not with --group), and the text; `-` reads the text from standard input, less one newline at its end
-    #[arg(required = true, num_args = 1..=2, value_names = ["NAME", "TEXT"])]
+    #[arg(required = true, num_args = 1.., value_names = ["NAME", "TEXT"])]
     words: Vec<String>,
     /// Send to a group
     #[arg(long, value_name = "ID")]
@@ -55,11 +55,12 @@ pub(super) async fn run(place: &Place, printer: Printer, args: SendArgs) -> anyh
         (Some(group), [body]) => (Target::Conversation(group.conversation()), body.clone()),
         (None, [name, body]) => (Target::Name(name.clone()), body.clone()),
         (Some(_), _) => bail!("with --group ID there is only a TEXT; a text of several words is written in quotes"),
-        (None, _) => bail!("wanted are NAME and TEXT, or --group ID and TEXT"),
+        (None, [] | [_]) => bail!("wanted are NAME and TEXT, or --group ID and TEXT"),
+        (None, _) => bail!("wanted are NAME and TEXT; a text of several words is written in quotes"),
     };
     let body = if body == "-" { read_text()? } else { body };
     let (reply_to, names, everyone) = (args.reply_to.unwrap_or_default(), args.mentions, args.everyone);
-    write(place, printer, to, args.how, async move |client| {
+    write(place, printer, to, args.how, None, async move |client| {
         let users = target::users(client, &names).await?.iter().map(|user| user.get()).collect::<Vec<_>>();
         let mentions = (everyone || !users.is_empty()).then_some(wire::Mentions { users, everyone });
         let kind = Some(wire::content::Kind::Text(wire::Text { body }));
@@ -68,12 +69,13 @@ pub(super) async fn run(place: &Place, printer: Printer, args: SendArgs) -> anyh
     .await
 }
 
-/// Sends what `content` makes, and prints where it was stored.
+/// Sends what `content` makes, and prints what was `done`: without it, where a message was stored.
 pub(super) async fn write(
     place: &Place,
     printer: Printer,
     target: Target,
     how: HowArgs,
+    done: Option<String>,
     content: impl AsyncFnOnce(&Client) -> anyhow::Result<RawContent>,
 ) -> anyhow::Result<()> {
     let id = how.id.unwrap_or_else(EntryId::generate);
@@ -107,11 +109,11 @@ pub(super) async fn write(
         SendError::NotStored { error } => log_in_again(error).context("not sent"),
         error @ SendError::OutcomeUnknown { .. } => error.into(),
     })?;
-    print_sent(printer, &sent, id)
+    print_sent(printer, &sent, id, done)
 }
 
-/// Tells where something was stored.
-pub(super) fn print_sent(printer: Printer, sent: &wire::Sent, id: EntryId) -> anyhow::Result<()> {
+/// Tells where something was stored; people, what was `done` if it was no message.
+pub(super) fn print_sent(printer: Printer, sent: &wire::Sent, id: EntryId, done: Option<String>) -> anyhow::Result<()> {
     printer.print(
         || {
             json!({
@@ -121,7 +123,7 @@ pub(super) fn print_sent(printer: Printer, sent: &wire::Sent, id: EntryId) -> an
                 "time": rfc3339(sent.time_ms),
             })
         },
-        || format!("sent at position {}", sent.position),
+        || done.unwrap_or_else(|| format!("sent at position {}", sent.position)),
     )?;
     Ok(())
 }

@@ -45,11 +45,8 @@ impl Words {
 
 /// A position, as a word.
 pub(super) fn position(word: &str) -> anyhow::Result<u64> {
-    let position: u64 = word.parse().with_context(|| format!("{word:?} is not a POSITION, a number from 1 on"))?;
-    if position == 0 {
-        bail!("positions are counted from 1 on");
-    }
-    Ok(position)
+    let position = word.parse().ok().filter(|&position| position > 0);
+    position.with_context(|| format!("{word:?} is not a POSITION: a whole number from 1 on is wanted"))
 }
 
 /// The conversation, made if it is one with a user and there is none yet; and the name of its kind.

@@ -3,8 +3,10 @@
 use client::wire;
 use wire::content::Kind;
 
-use super::{Names, name_of, policy_name, role_name};
-use crate::commands::client::print::{harmless, harmless_lines, local_time};
+use super::{Names, policy_name, role_name};
+use protocol::UserId;
+
+use crate::commands::client::print::{harmless, harmless_lines, local_time, one_line};
 
 /// What an entry says, for people: `from` is the sender as the reader calls them. `None` if there is nothing to be shown to
 /// this reader.
@@ -21,7 +23,7 @@ pub(in crate::commands::client) fn to_text(
         about.push_str(&format!(" (to {})", content.reply_to));
     }
     if let Some(forwarded) = &content.forwarded {
-        about.push_str(&format!(" (from {})", harmless(&name_of(names, forwarded.sender))));
+        about.push_str(&format!(" (from {})", harmless(&called(names, forwarded.sender))));
     }
     let text = match &content.kind {
         Some(Kind::Hidden(_)) => return None,
@@ -41,7 +43,7 @@ fn message(kind: &Kind, names: &Names, indent: usize) -> Option<String> {
         Kind::Link(link) if link.title.is_empty() => harmless(&link.url),
         Kind::Link(link) => format!("“{}” {}", harmless(&link.title), harmless(&link.url)),
         Kind::Card(card) => match card.of {
-            Some(wire::card::Of::User(user)) => format!("[user {}]", harmless(&name_of(names, user))),
+            Some(wire::card::Of::User(user)) => format!("[user {}]", harmless(&called(names, user))),
             Some(wire::card::Of::Group(group)) => format!("[group {group} “{}”]", harmless(&card.title)),
             None => format!("[{}]", harmless(&card.title)),
         },
@@ -54,12 +56,15 @@ fn message(kind: &Kind, names: &Names, indent: usize) -> Option<String> {
 
 /// What happened in a conversation.
 fn happened(kind: &Kind, from: &str, names: &Names, indent: usize) -> String {
-    let name = |user: u64| harmless(&name_of(names, user));
+    let name = |user: u64| harmless(&called(names, user));
     let all = |users: &[u64]| users.iter().map(|&user| name(user)).collect::<Vec<_>>().join(", ");
     match kind {
-        Kind::Recalled(_) => format!("{from}’s message was recalled"),
+        Kind::Recalled(_) => format!("{from}: a message that was recalled"),
+        Kind::GroupCreated(created) if created.members.is_empty() => {
+            format!("{from} made the group “{}”", one_line(&created.title))
+        }
         Kind::GroupCreated(created) => {
-            format!("{from} made the group “{}” with {}", harmless(&created.title), all(&created.members))
+            format!("{from} made the group “{}” with {}", one_line(&created.title), all(&created.members))
         }
         Kind::MembersAdded(added) => format!("{from} brought in {}", all(&added.members)),
         Kind::MemberJoined(_) => format!("{from} joined"),
@@ -71,18 +76,21 @@ fn happened(kind: &Kind, from: &str, names: &Names, indent: usize) -> String {
             format!("{from} made {} {}", name(changed.member), role_name(changed.role()))
         }
         Kind::OwnerChanged(changed) => format!("{from} made {} owner", name(changed.owner)),
-        Kind::MembersMuted(muted) if muted.until_ms == 0 => format!("{from} lets {} write", all(&muted.members)),
+        Kind::MembersMuted(muted) if muted.until_ms == 0 => format!("{from} let {} write again", all(&muted.members)),
         Kind::MembersMuted(muted) => {
             format!("{from} muted {} until {}", all(&muted.members), local_time(muted.until_ms))
         }
         Kind::GroupChanged(changed) => format!("{from} changed the group: {}", changes(changed)),
-        Kind::NicknameChanged(changed) if changed.nickname.is_empty() => format!("{from} has no nickname any more"),
-        Kind::NicknameChanged(changed) => format!("{from} is called {} here", harmless(&changed.nickname)),
+        Kind::NicknameChanged(changed) if changed.nickname.is_empty() => format!("{from} gave up the nickname"),
+        Kind::NicknameChanged(changed) => format!("{from} took the nickname “{}”", harmless(&changed.nickname)),
         Kind::GroupDissolved(_) => format!("{from} dissolved the group"),
         Kind::Edit(edit) => {
             let kind = edit.content.as_ref().and_then(|content| content.view().ok()).and_then(|view| view.kind);
-            let text = kind.and_then(|kind| message(&kind, names, indent)).unwrap_or_default();
-            format!("{from} changed message {} to: {text}", edit.position)
+            match kind.and_then(|kind| message(&kind, names, indent)) {
+                Some(text) => format!("{from} changed message {} to: {text}", edit.position),
+                // What it said is gone with the message.
+                None => format!("{from} changed message {}", edit.position),
+            }
         }
         Kind::Recall(recall) => format!("{from} recalled message {}", recall.position),
         Kind::Reaction(reaction) => {
@@ -97,7 +105,7 @@ fn happened(kind: &Kind, from: &str, names: &Names, indent: usize) -> String {
 
 /// What happened to the user, as the personal log tells.
 fn happened_to_user(kind: &Kind, names: &Names) -> String {
-    let name = |user: u64| harmless(&name_of(names, user));
+    let name = |user: u64| harmless(&called(names, user));
     match kind {
         Kind::GroupEntered(entered) => format!("you are a member of group {}", entered.group),
         Kind::GroupExited(exited) => format!("you are no longer a member of group {}", exited.group),
@@ -116,7 +124,7 @@ fn happened_to_user(kind: &Kind, names: &Names) -> String {
             format!("{who} may write to you, and {seen} when you are online")
         }
         Kind::FriendRequested(asked) if asked.received => {
-            format!("{} asks to be friends: {}", name(asked.user), harmless(&asked.message))
+            format!("{} asks to be friends{}", name(asked.user), in_their_words(&asked.message))
         }
         Kind::FriendRequested(asked) => format!("you asked {} to be friends", name(asked.user)),
         Kind::FriendAdded(added) => format!("you and {} are friends", name(added.user)),
@@ -136,7 +144,7 @@ fn happened_to_user(kind: &Kind, names: &Names) -> String {
         Kind::DraftChanged(changed) => format!("your draft in conversation {} was kept", changed.conversation),
         Kind::MessagesDeleted(deleted) => format!("you deleted messages in conversation {}", deleted.conversation),
         Kind::JoinRequested(asked) => {
-            format!("{} asks to enter group {}: {}", name(asked.user), asked.group, harmless(&asked.message))
+            format!("{} asks to enter group {}{}", name(asked.user), asked.group, in_their_words(&asked.message))
         }
         Kind::JoinRequestClosed(closed) => {
             let answer = if closed.admitted { "was let in" } else { "was not let in" };
@@ -169,6 +177,19 @@ fn happened_to_user(kind: &Kind, names: &Names) -> String {
     }
 }
 
+/// What somebody says to a request, after it; may be nothing.
+pub(in crate::commands::client) fn in_their_words(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {}", one_line(message)) }
+}
+
+/// The user's name, for people: whoever is gone has none any more.
+pub(in crate::commands::client) fn called(names: &Names, user: u64) -> String {
+    match names.get(&UserId::new(user)) {
+        Some(name) if !name.is_empty() => name.to_string(),
+        _ => format!("deleted account {user}"),
+    }
+}
+
 fn changes(changed: &wire::GroupChanged) -> String {
     let mut parts = Vec::new();
     let texts = [
@@ -178,7 +199,7 @@ fn changes(changed: &wire::GroupChanged) -> String {
         ("announcement", &changed.announcement),
     ];
     for (what, text) in texts {
-        parts.extend(text.as_ref().map(|text| format!("{what} “{}”", harmless(text))));
+        parts.extend(text.as_ref().map(|text| format!("{what} “{}”", one_line(text))));
     }
     parts.extend(changed.join_policy.map(|_| format!("joining {}", policy_name(changed.join_policy()))));
     parts.extend(changed.admins_invite.map(|only| if only { "admins invite" } else { "members invite" }.into()));

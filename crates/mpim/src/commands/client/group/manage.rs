@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::bail;
 use client::{Client, wire};
 use protocol::EntryId;
 use serde_json::json;
@@ -22,6 +23,10 @@ pub(super) async fn run(printer: Printer, client: &Client, command: GroupCommand
     let id = target::once();
     let (group, done) = match command {
         Create(args) => {
+            if !args.others.is_empty() {
+                let wanted = "members are named with --member NAME, and a title of several words is written in quotes";
+                bail!("wanted is TITLE and nothing after it: {wanted}");
+            }
             let members = target::users(client, &args.members).await?;
             let group = persist(|| client.create_group(&args.title, &members, args.join.into(), id)).await?;
             printer.print(
@@ -78,7 +83,12 @@ pub(super) async fn run(printer: Printer, client: &Client, command: GroupCommand
             let users = target::users(client, &names).await?;
             let until_ms = later(Duration::from_secs(60) * minutes);
             persist(|| client.mute_members(group, &users, until_ms, id)).await?;
-            (group, format!("{} may write in {minutes} minutes", names.join(", ")))
+            let names = names.join(", ");
+            let done = match minutes {
+                0 => format!("{names} may write again in group {group}"),
+                _ => format!("{names} may not write in group {group} for {minutes} minutes"),
+            };
+            (group, done)
         }
         Nickname { id: group, nickname } => {
             persist(|| client.set_nickname(group, &nickname, id)).await?;

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::WhichArgs;
 use crate::commands::client::{
     connection::persist,
-    entries::{policy_name, role_name},
-    print::{Printer, harmless, local_time, rfc3339, table},
+    entries::{in_their_words, policy_name, role_name},
+    print::{Printer, harmless, local_time, one_line, rfc3339, table},
     profile::user_json,
 };
 
@@ -112,7 +112,7 @@ pub(super) async fn info(printer: Printer, client: &Client, which: WhichArgs) ->
         lines.extend(role.map(|role| format!("you are: {role}")));
         for (what, text) in [("about", &info.description), ("announcement", &info.announcement)] {
             if !text.is_empty() {
-                lines.push(format!("{what}: {}", harmless(text)));
+                lines.push(format!("{what}: {}", one_line(text)));
             }
         }
         for (is, what) in [(info.muted, "only owner and admins write"), (info.dissolved, "dissolved")] {
@@ -137,7 +137,7 @@ pub(super) async fn requests(printer: Printer, client: &Client, group: GroupId) 
             let user = request.user.clone().unwrap_or_default();
             let (message, asked) = (&request.message, rfc3339(request.time_ms));
             let json = || json!({ "id": user.id.to_string(), "name": user.name, "message": message, "time": asked });
-            printer.print(json, || format!("{}: {}", harmless(&user.name), harmless(message)))?;
+            printer.print(json, || format!("{}{}", harmless(&user.name), in_their_words(message)))?;
         }
         if after.is_none() {
             return Ok(());
