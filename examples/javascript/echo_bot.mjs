@@ -10,6 +10,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 const EVERY_MS = 1_000;
 const [server, key] = [process.argv[2]?.replace(/\/$/, ""), process.env.MPIM_API_KEY];
+if (!server || !key) {
+  console.error("usage: MPIM_API_KEY=mpk_... node echo_bot.mjs URL");
+  process.exit(1);
+}
 
 // A request of the protocol over HTTP: POST /api/v1/NAME.
 async function ask(name, fields = {}) {

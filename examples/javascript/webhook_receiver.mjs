@@ -11,6 +11,10 @@ const BODY_BYTES_MAX = 1024 * 1024;
 // Deliveries that are remembered, to pass over those that come twice.
 const SEEN_MAX = 10_000;
 
+if (!process.env.MPIM_WEBHOOK_SECRET) {
+  console.error("usage: MPIM_WEBHOOK_SECRET=whsec_... node webhook_receiver.mjs [PORT]");
+  process.exit(1);
+}
 const secret = Buffer.from(process.env.MPIM_WEBHOOK_SECRET.replace(/^whsec_/, ""), "base64");
 const seen = new Set();
 

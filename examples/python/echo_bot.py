@@ -85,7 +85,10 @@ def answer(server, me, conversation, entry):
 
 
 def main():
-    server = Server(sys.argv[1], os.environ["MPIM_API_KEY"])
+    key = os.environ.get("MPIM_API_KEY")
+    if len(sys.argv) != 2 or not key:
+        sys.exit("usage: MPIM_API_KEY=mpk_... echo_bot.py URL")
+    server = Server(sys.argv[1], key)
     me = server.ask("get_account")["user"]["id"]
     heads, cursor = server.moved("")
     # Numbers of 64 bits are texts in JSON; those that are 0 are left out.

@@ -20,6 +20,8 @@ BODY_BYTES_MAX = 1024 * 1024
 # Deliveries that are remembered, to pass over those that come twice.
 SEEN_MAX = 10_000
 
+if not os.environ.get("MPIM_WEBHOOK_SECRET"):
+    sys.exit("usage: MPIM_WEBHOOK_SECRET=whsec_... webhook_receiver.py [PORT]")
 SECRET = base64.b64decode(os.environ["MPIM_WEBHOOK_SECRET"].removeprefix("whsec_"))
 seen = collections.OrderedDict()
 

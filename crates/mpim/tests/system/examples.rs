@@ -14,7 +14,11 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-use crate::{device::PATIENCE, process::Process, webhooks::Owner};
+use crate::{
+    device::PATIENCE,
+    process::{MPIM, Process},
+    webhooks::Owner,
+};
 
 /// The interpreters, and how their programs are called.
 const LANGUAGES: [(&str, &str); 2] = [("python3", "python/{}.py"), ("node", "javascript/{}.mjs")];
@@ -135,6 +139,65 @@ async fn notify(language: (&str, &str)) {
     let refused = run("wrong").await;
     assert!(!refused.status.success() && String::from_utf8(refused.stderr).unwrap().contains("refused"));
     owner.client.close().await;
+}
+
+/// In place of what went wrong within.
+#[tokio::test]
+async fn an_example_without_what_it_needs_says_how_it_is_called() {
+    for language in LANGUAGES {
+        for name in ["echo_bot", "webhook_receiver", "notify"] {
+            let mut command = command(language, name);
+            command.env_remove("MPIM_API_KEY").env_remove("MPIM_WEBHOOK_SECRET");
+            let output = output(command).await;
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success() && error.starts_with("usage: "), "{language:?} {name}: {error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+}
+
+/// The blocks of the page, pasted as it says; those that go on are started beside the others.
+#[tokio::test]
+async fn the_page_of_the_examples_works_as_it_is_pasted() {
+    let page = include_str!("../../../../examples/README.md");
+    let blocks: Vec<&str> = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let [server, owner, echo, write, receive, notify] = blocks[..] else { panic!("other blocks: {blocks:?}") };
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples"), dir.path().join("examples"))
+        .unwrap();
+    let (port, receiver_port) = (crate::process::free_port(), crate::process::free_port());
+    let shell = |block: &str| {
+        let block = block.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"));
+        let block = block.replace("mpim up", &format!("exec mpim up --listen 127.0.0.1:{port}"));
+        let block = block.replace("python3 examples", "exec python3 examples");
+        let block = block.replace("8090", &receiver_port.to_string());
+        let binaries = PathBuf::from(MPIM).parent().unwrap().display().to_string();
+        let mut command = Command::new("bash");
+        command.args(["-euc", &block]).current_dir(dir.path()).stdin(Stdio::null()).kill_on_drop(true);
+        command.env("PATH", format!("{binaries}:{}", std::env::var("PATH").unwrap()));
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    };
+    // `exec` is for the last command of a block that ends as well.
+    let ends = async |block: &str| {
+        let output = output(shell(&block.replace("exec ", ""))).await;
+        assert!(output.status.success(), "{block}\n{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let _server = Running::start(shell(server));
+    ends(owner).await;
+    let mut echo = Running::start(shell(echo));
+    assert_eq!(echo.line().await, "ready");
+    let mut receiver = Running::start(shell(receive));
+    assert!(receiver.line().await.starts_with("listening"));
+    ends(write).await;
+    assert_eq!(receiver.line().await, "owner: are you there?");
+    // What the bot says is posted too.
+    let (said, posted) = notify.split_at(notify.find("mpim client history").unwrap());
+    let stored = output(shell(said)).await;
+    assert!(String::from_utf8_lossy(&stored.stdout).contains("stored at position"), "{stored:?}");
+    let history = ends(&format!("export MPIM_PROFILE=./mpim-examples/owner\n{posted}")).await;
+    assert!(history.contains("echo: the build is green"), "{history}");
 }
 
 #[tokio::test]
