@@ -53,7 +53,7 @@ mod tests {
         for (json, wanted) in [
             (r#"{"history": {"limit": -1}}"#, "history.limit: not a number that this field can hold"),
             (r#"{"read": {"position": "-1"}}"#, "read.position: not a number that this field can hold"),
-            (r#"{"history": {"before": 1, "after": 2}}"#, "after is there twice, or beside a field that excludes it"),
+            (r#"{"history": {"before": 1, "after": 2}}"#, " is there twice, or beside a field that excludes it"),
             (r#"{"send": {"content": {"text": {"body": 1}}}}"#, "send.content"),
             (r#"{"saveDraft": {"draft": []}}"#, "saveDraft.draft: invalid type: sequence, expected an object"),
             ("[]", "invalid type: sequence, expected an object"),

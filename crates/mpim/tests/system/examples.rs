@@ -172,9 +172,9 @@ async fn the_page_of_the_examples_works_as_it_is_pasted() {
         let block = block.replace("python3 examples", "exec python3 examples");
         let block = block.replace("8090", &receiver_port.to_string());
         let binaries = PathBuf::from(MPIM).parent().unwrap().display().to_string();
+        let block = format!("export PATH={binaries}:$PATH\n{block}");
         let mut command = Command::new("bash");
         command.args(["-euc", &block]).current_dir(dir.path()).stdin(Stdio::null()).kill_on_drop(true);
-        command.env("PATH", format!("{binaries}:{}", std::env::var("PATH").unwrap()));
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         command
     };

@@ -63,6 +63,9 @@ pub(super) struct ChatArgs {
     /// How often time goes on; whatever else happens is shown at once
     #[arg(long, value_name = "MILLISECONDS", default_value = "500", hide = true, value_parser = clap::value_parser!(u64).range(1..))]
     tick_ms: u64,
+    /// Leave the mouse to the terminal, which then selects text with it
+    #[arg(long)]
+    no_mouse: bool,
 }
 
 type Send = (ConversationId, RawContent, EntryId);
@@ -85,7 +88,7 @@ pub(super) async fn run(place: &Place, args: ChatArgs) -> anyhow::Result<()> {
     let colours = variable("NO_COLOR").is_none_or(|value| value.is_empty());
     let (client, events) = start(options)?;
     let app = App::new(client.user(), client.name(), language, Theme { colours }, local_time);
-    let mut shell = Shell::new(app, client, events, Duration::from_millis(args.tick_ms))?;
+    let mut shell = Shell::new(app, client, events, Duration::from_millis(args.tick_ms), !args.no_mouse)?;
     let ended = shell.run().await;
     shell.close().await;
     ended
@@ -108,7 +111,7 @@ struct Shell {
 }
 
 impl Shell {
-    fn new(app: App, client: Client, events: Events, tick: Duration) -> anyhow::Result<Self> {
+    fn new(app: App, client: Client, events: Events, tick: Duration, mouse: bool) -> anyhow::Result<Self> {
         let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()];
         let [terminate, hangup, interrupt] = kinds.map(signal);
         let signals = [terminate?, hangup?, interrupt?];
@@ -118,7 +121,7 @@ impl Shell {
         let mut tick = interval(tick);
         // After a sleep of the machine one tick is enough.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let screen = Screen::open()?;
+        let screen = Screen::open(mouse)?;
         let requests = JoinSet::new();
         Ok(Self { app, client, events, events_over: false, screen, requests, sends, sent, sender, tick, signals })
     }

@@ -169,7 +169,10 @@ impl Bed {
 
     fn buffer(&self) -> Buffer {
         let mut terminal = Terminal::new(TestBackend::new(self.app.width, self.app.height)).unwrap();
-        terminal.draw(|frame| ui::draw(frame, &self.app)).unwrap();
+        let draw = |frame: &mut ratatui::Frame<'_>| {
+            let _cursor = ui::draw(frame, &self.app);
+        };
+        terminal.draw(draw).unwrap();
         terminal.backend().buffer().clone()
     }
 

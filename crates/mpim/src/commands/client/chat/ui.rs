@@ -18,8 +18,10 @@ use super::{
     language::{Word, happened},
     width::{fit, width, wrap},
 };
+use crate::commands::client::print::one_line;
 
 pub(super) use history::{lines_of, message_at, page, scroll_max, scroll_to, sees_first};
+pub(super) use overlay::help_scroll_max;
 
 /// From this width on, the chats are listed beside the one that is open.
 const TWO_PANES: u16 = 50;
@@ -77,13 +79,14 @@ pub(super) fn areas(app: &App) -> Areas {
     areas
 }
 
-/// Draws the screen.
-pub(super) fn draw(frame: &mut Frame<'_>, app: &App) {
+/// Draws the screen; gives where the cursor is to be.
+pub(super) fn draw(frame: &mut Frame<'_>, app: &App) -> Option<Position> {
     let areas = areas(app);
     if areas.status.is_empty() {
         frame.render_widget(Paragraph::new(app.say(Word::TooSmall)), frame.area());
-        return;
+        return None;
     }
+    let mut cursor = None;
     chats::draw(frame, app, areas.chats);
     if let Some(chat) = app.opened() {
         draw_divider(frame, app, &areas);
@@ -93,11 +96,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App) {
             let text = fit(&text, usize::from(areas.about.width));
             frame.render_widget(Paragraph::new(Span::styled(text, app.theme.dim())), areas.about);
         }
-        draw_compose(frame, app, chat, areas.compose);
+        cursor = draw_compose(frame, app, chat, areas.compose);
     }
     draw_status(frame, app, areas.status);
-    if let Some(shown) = &app.overlay {
-        overlay::draw(frame, app, shown);
+    match &app.overlay {
+        Some(shown) => overlay::draw(frame, app, shown),
+        None => cursor,
     }
 }
 
@@ -131,12 +135,14 @@ fn draw_header(frame: &mut Frame<'_>, app: &App, chat: &Chat, area: Rect) {
                 about = format!(" · {members}");
             }
             if let Some(text) = chat.view.group().announcement().filter(|text| !text.is_empty()) {
-                about.push_str(&format!(" · {text}"));
+                about.push_str(&format!(" · {}", one_line(text)));
             }
         }
     }
     let columns = usize::from(area.width);
-    let (title, handle) = app.title_of(chat).fit(columns);
+    // Whether the other is there is seen beside the longest name.
+    let kept = if chat.peer.is_some() { width(&about).min(2) } else { 0 };
+    let (title, handle) = app.title_of(chat).fit(columns.saturating_sub(kept));
     let about = fit(&about, columns - width(&title) - width(&handle));
     let about = format!("{handle}{about}");
     let line = Line::from(vec![Span::styled(title, app.theme.bold()), Span::styled(about, app.theme.dim())]);
@@ -161,7 +167,8 @@ fn about(app: &App, chat: &Chat) -> Option<String> {
     (!writing.is_empty()).then(|| format!("{} …", writing.join(", ")))
 }
 
-fn draw_compose(frame: &mut Frame<'_>, app: &App, chat: &Chat, area: Rect) {
+/// Gives where the cursor is to be, if what is written is what keys go to.
+fn draw_compose(frame: &mut Frame<'_>, app: &App, chat: &Chat, area: Rect) -> Option<Position> {
     let focused = app.focus == Focus::Compose && app.overlay.is_none();
     let columns = usize::from(area.width).saturating_sub(PROMPT.len());
     let written = chat.editor.rows(columns);
@@ -179,11 +186,11 @@ fn draw_compose(frame: &mut Frame<'_>, app: &App, chat: &Chat, area: Rect) {
         lines.push(Line::from(vec![Span::styled(prompt, style), shown]));
     }
     frame.render_widget(Paragraph::new(lines), area);
-    if focused && !area.is_empty() {
+    (focused && !area.is_empty()).then(|| {
         let column = (PROMPT.len() + written.cursor_column) as u16;
         let x = (area.x + column).min(area.right() - 1);
-        frame.set_cursor_position(Position::new(x, area.y + (written.cursor_row - first) as u16));
-    }
+        Position::new(x, area.y + (written.cursor_row - first) as u16)
+    })
 }
 
 fn draw_status(frame: &mut Frame<'_>, app: &App, area: Rect) {
@@ -203,13 +210,15 @@ fn draw_status(frame: &mut Frame<'_>, app: &App, area: Rect) {
         left.push(Span::styled(format!(" · {requests} {} Ctrl-F", app.say(Word::Requests)), theme.mention()));
     }
     let used: usize = left.iter().map(|span| width(&span.content)).sum();
+    let columns = usize::from(area.width);
+    let room = columns.saturating_sub(used + 2);
+    let to_open = app.say(Word::HintOpen);
     let right = match (&app.notice, &app.connection) {
         (Some((text, _)), _) => text.clone(),
         (None, Connection::Stopped(why)) => why.clone(),
+        (None, _) if app.open.is_none() && app.chosen.is_some() && width(to_open) <= room => to_open.to_owned(),
         (None, _) => app.say(Word::HintHelp).to_owned(),
     };
-    let columns = usize::from(area.width);
-    let room = columns.saturating_sub(used + 2);
     // A hint that is cut says nothing.
     let is_hint = app.notice.is_none() && !matches!(app.connection, Connection::Stopped(_));
     let right = if is_hint && width(&right) > room { String::new() } else { fit(&right, room) };

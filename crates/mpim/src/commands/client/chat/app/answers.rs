@@ -81,7 +81,7 @@ impl App {
                 }
             }
             (Then::Link(_), Answer::GroupLink(link)) => {
-                self.note(format!("{}: {}", self.say(Word::Link), link.code));
+                self.overlay = Some(Overlay::Pick(Pick::new(PickKind::Link(link))));
             }
             (Then::Receipts(id, position), Answer::Receipts(receipts)) => {
                 for user in receipts.receipts.iter().filter_map(|receipt| receipt.user.as_ref()) {

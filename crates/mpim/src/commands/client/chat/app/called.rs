@@ -7,7 +7,7 @@ use protocol::name_key;
 use crate::commands::client::chat::width::{fit, width};
 
 /// Columns of a chosen name in a text, so that it cannot push the unique name out of sight.
-const CHOSEN_COLUMNS_MAX: usize = 24;
+const CHOSEN_COLUMNS_MAX: usize = 12;
 /// Columns that are left to a chosen name where there is little room.
 const CHOSEN_COLUMNS_MIN: usize = 4;
 

@@ -6,6 +6,7 @@ use wire::{ConversationKind, client_frame::Body as Request, content::Kind};
 use super::{App, Chat, Connection, Then};
 use crate::commands::client::{
     chat::{language::Word, ui},
+    connection::why_over,
     entries::{kind, users_of},
 };
 
@@ -79,7 +80,12 @@ impl App {
                 self.note(text);
             }
             Event::SessionEnded { error } => {
-                self.connection = Connection::Stopped(format!("{:#}", anyhow::Error::new(error)));
+                let told = match why_over(&error) {
+                    Some((why, true)) => format!("{why}: {}", self.say(Word::LogInAgain)),
+                    Some((why, false)) => why,
+                    None => format!("{:#}", anyhow::Error::new(error)),
+                };
+                self.connection = Connection::Stopped(told);
             }
         }
     }

@@ -6,7 +6,7 @@ use wire::client_frame::Body as Request;
 
 use super::{App, Then, keys::edit};
 use crate::commands::client::{
-    chat::{editor::Editor, language::keys as all_keys},
+    chat::{editor::Editor, ui},
     target::once,
 };
 
@@ -51,6 +51,8 @@ pub(in crate::commands::client::chat) enum PickKind {
         /// Where to go on; 0: nowhere.
         more: u64,
     },
+    /// One that was made for joining.
+    Link(wire::GroupLink),
     Details {
         conversation: ConversationId,
         position: u64,
@@ -132,7 +134,6 @@ impl App {
 
     fn on_help_key(&mut self, key: KeyEvent, scroll: usize) {
         let page = usize::from(self.height).saturating_sub(6).max(1);
-        let last = all_keys(self.language).len().saturating_sub(1);
         let scroll = match key.code {
             KeyCode::Up => scroll.saturating_sub(1),
             KeyCode::Down => scroll + 1,
@@ -140,7 +141,7 @@ impl App {
             KeyCode::PageDown | KeyCode::Char(' ') => scroll + page,
             _ => return,
         };
-        self.overlay = Some(Overlay::Help { scroll: scroll.min(last) });
+        self.overlay = Some(Overlay::Help { scroll: scroll.min(ui::help_scroll_max(self)) });
     }
 
     fn on_prompt_key(&mut self, key: KeyEvent, mut prompt: Prompt) {

@@ -44,7 +44,7 @@ impl App {
             PickKind::Group { group, requests, .. } => {
                 let asks = requests.iter().map(|request| {
                     let name = request.user.as_ref().map_or(String::new(), |user| user.name.clone());
-                    format!("? {name} · {} · {}", self.say(Word::AsksToJoin), request.message)
+                    format!("? {name} · {}{}", self.say(Word::AsksToJoin), in_their_words(&request.message))
                 });
                 let members = self.chats.get(&group.conversation()).map_or(&[][..], |chat| &chat.members);
                 asks.chain(members.iter().map(|member| self.member_row(member))).collect()
@@ -57,6 +57,10 @@ impl App {
             PickKind::Details { conversation, position, receipts } => {
                 self.detail_rows(*conversation, *position, receipts)
             }
+            PickKind::Link(link) => {
+                let until: String = (self.local_time)(link.expires_ms).chars().take(16).collect();
+                vec![link.code.clone(), format!("{} {until}", self.say(Word::UsableUntil))]
+            }
         }
     }
 
@@ -67,7 +71,7 @@ impl App {
         }
         match contact.request {
             Some(request) if request.received => {
-                parts.push(format!("· {} · {}", self.say(Word::AsksYou), request.message));
+                parts.push(format!("· {}{}", self.say(Word::AsksYou), in_their_words(&request.message)));
             }
             Some(_) => parts.push(format!("· {}", self.say(Word::AskedByYou))),
             None => {}
@@ -171,7 +175,7 @@ impl App {
                     self.go_to(*conversation, entry.position);
                 }
             }
-            PickKind::Details { .. } => {}
+            PickKind::Details { .. } | PickKind::Link(_) => {}
         }
     }
 
@@ -377,6 +381,11 @@ impl App {
 /// Takes a list out of the hands of whoever decides what becomes of it.
 fn take(pick: &mut Pick) -> Pick {
     std::mem::replace(pick, Pick::new(PickKind::Friends))
+}
+
+/// What somebody says to a request, after it; may be nothing.
+fn in_their_words(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(" · {message}") }
 }
 
 fn user_row(user: &wire::UserInfo) -> String {

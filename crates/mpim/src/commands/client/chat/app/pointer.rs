@@ -23,7 +23,10 @@ impl App {
         };
         match &mut self.overlay {
             Some(Overlay::Pick(pick)) => pick.selected = pick.selected.saturating_add_signed(wheel),
-            Some(Overlay::Help { scroll }) => *scroll = scroll.saturating_add_signed(wheel),
+            Some(Overlay::Help { scroll }) => {
+                let scroll = scroll.saturating_add_signed(wheel);
+                self.overlay = Some(Overlay::Help { scroll: scroll.min(ui::help_scroll_max(self)) });
+            }
             Some(_) => {}
             None if areas.chats.contains(at) => self.choose(wheel),
             None => self.scroll(-wheel * WHEEL_LINES),

@@ -3,6 +3,7 @@
 use client::wire::{self, content::Kind};
 
 use super::Language;
+use crate::commands::client::print::one_line;
 
 /// What an entry tells that is not a message; `name` gives what to call a user. `None` if there is nothing to say.
 pub(in crate::commands::client::chat) fn happened(
@@ -20,7 +21,10 @@ pub(in crate::commands::client::chat) fn happened(
     let either = |english: String, chinese_text: String| Some(if chinese { chinese_text } else { english });
     match kind {
         Kind::GroupCreated(created) => {
-            let (title, members) = (&created.title, all(&created.members));
+            let (title, members) = (one_line(&created.title), all(&created.members));
+            if members.is_empty() {
+                return either(format!("{from} made the group “{title}”"), format!("{from}创建了群“{title}”"));
+            }
             either(format!("{from} made the group “{title}”: {members}"), format!("{from}创建了群“{title}”：{members}"))
         }
         Kind::MembersAdded(added) => {
@@ -57,7 +61,7 @@ pub(in crate::commands::client::chat) fn happened(
         Kind::MembersMuted(muted) => {
             let (members, until) = (all(&muted.members), time(muted.until_ms));
             if muted.until_ms == 0 {
-                either(format!("{from} lets {members} write again"), format!("{from}解除了{members}的禁言"))
+                either(format!("{from} let {members} write again"), format!("{from}解除了{members}的禁言"))
             } else {
                 either(format!("{from} muted {members} until {until}"), format!("{from}禁言{members}至{until}"))
             }
@@ -66,9 +70,12 @@ pub(in crate::commands::client::chat) fn happened(
             let what = changes(language, changed);
             either(format!("{from} changed {what}"), format!("{from}修改了{what}"))
         }
+        Kind::NicknameChanged(changed) if changed.nickname.is_empty() => {
+            either(format!("{from} gave up the nickname"), format!("{from}取消了群昵称"))
+        }
         Kind::NicknameChanged(changed) => {
             let nickname = &changed.nickname;
-            either(format!("{from} is “{nickname}” here"), format!("{from}的群昵称是“{nickname}”"))
+            either(format!("{from} took the nickname “{nickname}”"), format!("{from}的群昵称改为“{nickname}”"))
         }
         Kind::GroupDissolved(_) => either(format!("{from} dissolved the group"), format!("{from}解散了群")),
         _ => None,
@@ -84,7 +91,7 @@ fn changes(language: Language, changed: &wire::GroupChanged) -> String {
         (&changed.announcement, "the announcement:", "公告："),
     ];
     for (text, english, chinese) in texts {
-        parts.extend(text.as_ref().map(|text| format!("{} {text}", language.pick(english, chinese))));
+        parts.extend(text.as_ref().map(|text| format!("{} {}", language.pick(english, chinese), one_line(text))));
     }
     if changed.join_policy.is_some() {
         parts.push(

@@ -368,7 +368,7 @@ fn a_group_is_managed_from_the_list_of_its_members() {
         assert!(bed.requests().is_empty(), "{key} does nothing without a yes");
     }
     bed.key(KeyCode::Char('x'));
-    assert!(bed.screen().contains("Remove from this group bob?"), "{}", bed.screen());
+    assert!(bed.screen().contains("Remove from this group: bob?"), "{}", bed.screen());
     bed.key(KeyCode::Char('y'));
     assert!(
         matches!(&bed.requests()[..], [Request::RemoveMembers(remove), ..] if remove.users == [BOB] && !remove.ban)

@@ -1,7 +1,6 @@
 //! What screens look like.
 
 use super::*;
-use crate::commands::client::chat::app::Connection;
 
 #[test]
 fn the_list_tells_what_is_unread_and_who_is_there() {
@@ -86,13 +85,63 @@ fn the_smallest_screen_can_be_used() {
 
 #[test]
 fn the_help_tells_all_keys() {
-    let mut bed = Bed::talking(Language::En, 80, 50);
+    let mut bed = Bed::talking(Language::En, 80, 54);
     bed.key(KeyCode::F(1));
     assert_snapshot("help", &bed.screen());
-    let mut bed = Bed::talking(Language::Zh, 60, 20);
+    let mut bed = Bed::talking(Language::Zh, 40, 15);
     bed.key(KeyCode::Char('?'));
     bed.key(KeyCode::PageDown);
     assert_snapshot("help_zh", &bed.screen());
+    // All of it can be read, in as many pages as it takes.
+    for language in [Language::En, Language::Zh] {
+        let mut bed = Bed::talking(language, 40, 15);
+        bed.key(KeyCode::Char('?'));
+        let mut pages = String::new();
+        for _ in 0..20 {
+            pages.push_str(&bed.screen());
+            bed.key(KeyCode::PageDown);
+        }
+        assert!(!pages.contains('…'), "{pages}");
+        assert!(pages.contains("^ ~ •"), "{pages}");
+        assert!(bed.screen().contains("@   "), "the last line is the end: {}", bed.screen());
+    }
+}
+
+#[test]
+fn a_link_that_was_made_is_shown_until_it_is_put_away() {
+    let mut bed = Bed::talking(Language::En, 80, 24);
+    bed.open(GROUP);
+    let group = client::GroupId::new(GROUP.get());
+    let link = wire::GroupLink { code: "k7Qw".into(), expires_ms: NOON, ..wire::GroupLink::default() };
+    bed.answer(Then::Link(group), wire::server_frame::Body::GroupLink(link));
+    bed.take(Input::Tick(NOON + 60_000));
+    let screen = bed.screen();
+    assert!(screen.contains("k7Qw") && screen.contains("2026-11-24 10:00"), "{screen}");
+    bed.key(KeyCode::Esc);
+    assert!(!bed.screen().contains("k7Qw"));
+}
+
+#[test]
+fn what_has_no_words_ends_without_a_sign() {
+    for (language, alone, asks) in [
+        (Language::En, "you made the group “g”", "小明 · asks you"),
+        (Language::Zh, "我创建了群“g”", "小明 · 请求加你"),
+    ] {
+        let mut bed = Bed::talking(language, 80, 24);
+        let created = wire::GroupCreated { title: "g".into(), members: Vec::new() };
+        bed.group(4, ME, Kind::GroupCreated(created).into());
+        let announced = wire::GroupChanged { announcement: Some("line1\nline2".into()), ..Default::default() };
+        bed.group(5, ME, Kind::GroupChanged(announced).into());
+        bed.open(GROUP);
+        let screen = bed.screen();
+        assert!(screen.lines().any(|line| line.ends_with(alone)), "{screen}");
+        assert_eq!(screen.matches("line1 line2").count(), 2, "header and entry: {screen}");
+        let asked = wire::FriendRequested { user: CAROL, message: String::new(), received: true };
+        bed.personal(1, Kind::FriendRequested(asked));
+        bed.control('f');
+        let screen = bed.screen();
+        assert!(screen.lines().any(|line| line.trim_end_matches(['│', ' ']).ends_with(asks)), "{screen}");
+    }
 }
 
 #[test]
@@ -112,8 +161,13 @@ fn the_state_of_the_connection_is_told() {
     let retry_in = std::time::Duration::from_millis(2_400);
     bed.event(Event::Disconnected { error, retry_in });
     assert!(bed.screen().contains("reconnecting in 3 s"), "{}", bed.screen());
-    bed.app.connection = Connection::Stopped("the session has ended".into());
-    assert!(bed.screen().contains("log in again"), "{}", bed.screen());
+    let goodbye =
+        client::Error::Goodbye { reason: 100, message: "the session was ended".into(), reconnect_after: retry_in };
+    for (width, height) in [(80, 24), (120, 40)] {
+        bed.take(Input::Resize(width, height));
+        bed.event(Event::SessionEnded { error: client::Error::SessionEnded(Some(goodbye.clone().into())) });
+        assert!(bed.screen().contains("the session was ended: quit and log in again"), "{}", bed.screen());
+    }
 }
 
 /// Every size, every overlay: nothing is drawn beyond the screen, and no character is cut.

@@ -20,13 +20,15 @@ const COLUMNS_MAX: u16 = 72;
 /// Rows from which on it has a frame.
 const FRAME_FROM: u16 = 9;
 
-pub(super) fn draw(frame: &mut Frame<'_>, app: &App, overlay: &Overlay) {
+/// Gives where the cursor is to be, if there is something to be written.
+pub(super) fn draw(frame: &mut Frame<'_>, app: &App, overlay: &Overlay) -> Option<Position> {
     match overlay {
         Overlay::Help { scroll } => draw_help(frame, app, *scroll),
-        Overlay::Pick(pick) => draw_pick(frame, app, pick),
-        Overlay::Prompt(prompt) => draw_prompt(frame, app, prompt),
+        Overlay::Pick(pick) => return draw_pick(frame, app, pick),
+        Overlay::Prompt(prompt) => return draw_prompt(frame, app, prompt),
         Overlay::Question(question) => draw_question(frame, app, question),
     }
+    None
 }
 
 /// Makes room for so many rows with a title; gives what is within.
@@ -50,26 +52,57 @@ fn open(frame: &mut Frame<'_>, app: &App, title: &str, rows: usize) -> Rect {
 }
 
 fn draw_help(frame: &mut Frame<'_>, app: &App, scroll: usize) {
-    let all = keys(app.language);
-    let inner = open(frame, app, app.say(Word::Help), all.len());
-    let columns = usize::from(inner.width);
-    let key_columns = 18.min(columns / 2);
-    let lines = all.iter().skip(scroll).take(usize::from(inner.height)).map(|(key, does)| {
-        if key.is_empty() {
-            return Line::styled(fit(does, columns), app.theme.bold());
-        }
-        let does = fit(does, columns.saturating_sub(key_columns + 1));
-        Line::from(vec![Span::styled(pad(key, key_columns), app.theme.focused()), Span::raw(format!(" {does}"))])
-    });
-    frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), inner);
+    let all = help_lines(app);
+    let (shown, last) = (help_height(app), all.len());
+    let mut title = app.say(Word::Help).to_owned();
+    if last > shown {
+        title = format!("{title} · ↑↓ {}–{}/{last}", scroll + 1, (scroll + shown).min(last));
+    }
+    let inner = open(frame, app, &title, last);
+    let lines: Vec<_> = all.into_iter().skip(scroll).take(usize::from(inner.height)).collect();
+    frame.render_widget(Paragraph::new(lines), inner);
 }
 
-fn draw_pick(frame: &mut Frame<'_>, app: &App, pick: &Pick) {
+/// The help in lines that are nowhere cut.
+fn help_lines(app: &App) -> Vec<Line<'static>> {
+    let framed = if app.height >= FRAME_FROM { 2 } else { 0 };
+    let columns = usize::from(app.width.min(COLUMNS_MAX)).saturating_sub(framed);
+    let key_columns = 18.min(columns / 2);
+    let mut lines = Vec::new();
+    for (key, does) in keys(app.language) {
+        if key.is_empty() {
+            lines.extend(wrap(does, columns).into_iter().map(|line| Line::styled(line, app.theme.bold())));
+            continue;
+        }
+        let (keys, does) = (wrap(key, key_columns), wrap(does, columns.saturating_sub(key_columns + 1)));
+        for at in 0..keys.len().max(does.len()) {
+            let part = |lines: &[String]| lines.get(at).cloned().unwrap_or_default();
+            let key = Span::styled(pad(&part(&keys), key_columns), app.theme.focused());
+            lines.push(Line::from(vec![key, Span::raw(format!(" {}", part(&does)))]));
+        }
+    }
+    lines
+}
+
+/// Lines of the help that are seen at a time.
+fn help_height(app: &App) -> usize {
+    let around = if app.height >= FRAME_FROM { 3 } else { 2 };
+    usize::from(app.height.saturating_sub(around)).max(1)
+}
+
+/// How far the help can be scrolled.
+pub(in crate::commands::client::chat) fn help_scroll_max(app: &App) -> usize {
+    help_lines(app).len().saturating_sub(help_height(app))
+}
+
+fn draw_pick(frame: &mut Frame<'_>, app: &App, pick: &Pick) -> Option<Position> {
     let rows = app.pick_rows(pick);
     let hint = app.say(match pick.kind {
         PickKind::NewChat { .. } => Word::HintNewChat,
         PickKind::Friends => Word::HintFriends,
         PickKind::Group { .. } => Word::HintGroup,
+        PickKind::Details { .. } => Word::HintRead,
+        PickKind::Link(_) => Word::HintClose,
         _ => Word::HintPick,
     });
     let columns = usize::from(frame.area().width.min(COLUMNS_MAX)).saturating_sub(2);
@@ -77,8 +110,9 @@ fn draw_pick(frame: &mut Frame<'_>, app: &App, pick: &Pick) {
     let asked = usize::from(pick.query.is_some());
     let wanted = rows.len().max(1) + hints.len() + asked;
     let mut inner = open(frame, app, &pick_title(app, pick), wanted);
+    let mut cursor = None;
     if let Some(query) = &pick.query {
-        draw_line(frame, query, Rect { height: inner.height.min(1), ..inner });
+        cursor = draw_line(frame, query, Rect { height: inner.height.min(1), ..inner });
         inner = Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), ..inner };
     }
     let list = inner.height.saturating_sub(hints.len() as u16);
@@ -103,6 +137,7 @@ fn draw_pick(frame: &mut Frame<'_>, app: &App, pick: &Pick) {
     let hints: Vec<Line<'_>> = hints.into_iter().map(|hint| Line::styled(hint, app.theme.dim())).collect();
     let below = Rect { y: inner.y + list, height: inner.height - list, ..inner };
     frame.render_widget(Paragraph::new(hints), below);
+    cursor
 }
 
 fn pick_title(app: &App, pick: &Pick) -> String {
@@ -125,10 +160,11 @@ fn pick_title(app: &App, pick: &Pick) -> String {
         PickKind::Forward { .. } => app.say(Word::ForwardTo).into(),
         PickKind::Search { query, .. } => format!("{}: {query}", app.say(Word::Search)),
         PickKind::Details { .. } => app.say(Word::Details).into(),
+        PickKind::Link(_) => app.say(Word::Link).into(),
     }
 }
 
-fn draw_prompt(frame: &mut Frame<'_>, app: &App, prompt: &Prompt) {
+fn draw_prompt(frame: &mut Frame<'_>, app: &App, prompt: &Prompt) -> Option<Position> {
     let title = app.say(match prompt.kind {
         PromptKind::Search => Word::SearchPrompt,
         PromptKind::NewGroup => Word::NewGroup,
@@ -140,11 +176,12 @@ fn draw_prompt(frame: &mut Frame<'_>, app: &App, prompt: &Prompt) {
         PromptKind::AddFriend(_) => Word::AddMessage,
     });
     let inner = open(frame, app, title, 2);
-    draw_line(frame, &prompt.editor, Rect { height: inner.height.min(1), ..inner });
+    let cursor = draw_line(frame, &prompt.editor, Rect { height: inner.height.min(1), ..inner });
     if inner.height > 1 {
         let hint = Span::styled(app.say(Word::HintPrompt), app.theme.dim());
         frame.render_widget(Paragraph::new(hint), Rect { y: inner.y + 1, height: 1, ..inner });
     }
+    cursor
 }
 
 fn draw_question(frame: &mut Frame<'_>, app: &App, question: &Question) {
@@ -172,14 +209,14 @@ fn draw_question(frame: &mut Frame<'_>, app: &App, question: &Question) {
     frame.render_widget(Paragraph::new(hints.into_iter().map(Line::from).collect::<Vec<_>>()), inner);
 }
 
-/// One line that is written, and its cursor.
-fn draw_line(frame: &mut Frame<'_>, editor: &Editor, area: Rect) {
+/// One line that is written. Gives where its cursor is.
+fn draw_line(frame: &mut Frame<'_>, editor: &Editor, area: Rect) -> Option<Position> {
     if area.is_empty() {
-        return;
+        return None;
     }
     let rows = editor.rows(usize::from(area.width).saturating_sub(3));
     let row = rows.rows.get(rows.cursor_row).cloned().unwrap_or_default();
     frame.render_widget(Paragraph::new(format!("> {row}")), area);
     let x = area.x + 2 + rows.cursor_column as u16;
-    frame.set_cursor_position(Position::new(x.min(area.right() - 1), area.y));
+    Some(Position::new(x.min(area.right() - 1), area.y))
 }
