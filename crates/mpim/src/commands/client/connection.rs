@@ -61,16 +61,7 @@ impl Place {
         let server = self.server(&*self.profile()?)?.to_string();
         let (scheme, rest) = server.split_once("://").unwrap_or(("http", &server));
         // All transports are on one port.
-        let scheme = if matches!(scheme, "https" | "wss") { "https" } else { "http" };
-        Ok(format!("{scheme}://{}", rest.split('/').next().unwrap_or_default()))
-    }
-
-    /// Where the server's HTTP interface is, as the beginning of a URL.
-    pub(super) fn http(&self) -> anyhow::Result<String> {
-        let server = self.server(&*self.profile()?)?.to_string();
-        let (scheme, rest) = server.split_once("://").unwrap_or(("http", &server));
-        // All transports are on one port.
-        let scheme = if matches!(scheme, "https" | "wss") { "https" } else { "http" };
+        let scheme = if matches!(scheme, "https" | "wss" | "tls") { "https" } else { "http" };
         Ok(format!("{scheme}://{}", rest.split('/').next().unwrap_or_default()))
     }
 
