@@ -9,6 +9,7 @@ mod groups;
 mod listener;
 mod presence;
 mod routes;
+mod sessions;
 mod topics;
 
 use std::{

@@ -2,7 +2,7 @@
 
 mod bots;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use api::{GroupService, MessageService, PresenceService, Services, UserService};
 use cache::Cache;
@@ -16,6 +16,11 @@ use webhooks::{Announcing, Bell};
 
 pub(crate) use self::bots::{Bots, entrance};
 use crate::config::Config;
+
+/// Where there are several instances: how often each looks at what the others did …
+const LOOK_AT_PEERS_EVERY: Duration = Duration::from_secs(1);
+/// … and whether one left something to be told when it ended.
+const RELAY_EVERY: Duration = Duration::from_secs(5);
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
@@ -114,10 +119,11 @@ impl Local {
     ) -> anyhow::Result<Self> {
         let BackEnds { stores, cache, queue, ids, clock } = back_ends;
         let mut local = Self::default();
+        let others = remote.is_some();
         if roles.contains(&Role::Message) {
             let metrics = metrics.sub_registry_with_prefix("mpim_message");
             let (service, tasks) = message::Service::start(
-                &config.message(),
+                &message::Config { relay_every: others.then_some(RELAY_EVERY), ..config.message() },
                 stores.messages,
                 Arc::clone(&queue),
                 Arc::clone(&ids),
@@ -146,7 +152,9 @@ impl Local {
                 clock: clock.clone(),
                 key: key.ok_or_else(|| anyhow::anyhow!("the user service has no key to sign tokens with"))?,
             };
-            let (service, tasks) = user::Service::start(config.user(), parts).await?;
+            let user_config =
+                user::Config { look_at_peers_every: others.then_some(LOOK_AT_PEERS_EVERY), ..config.user() };
+            let (service, tasks) = user::Service::start(user_config, parts).await?;
             (local.user, local.user_tasks) = (Some(service), Some(tasks));
         }
         if roles.contains(&Role::Group) {

@@ -182,7 +182,7 @@ impl Node {
 
     /// Where clients connect, if it is a gateway.
     pub fn clients(&self) -> Option<SocketAddr> {
-        self.gateway.as_ref().map(|gateway| gateway.local_addr())
+        self.gateway.as_ref().map(Gateway::local_addr)
     }
 
     /// Where it tells how it is.

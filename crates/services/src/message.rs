@@ -62,6 +62,8 @@ pub struct Config {
     pub edit_within: Duration,
     /// How long after it was sent a message may be recalled by its sender; zero: for ever.
     pub recall_within: Duration,
+    /// How often it is looked for what another instance left to be told; `None`: there are none.
+    pub relay_every: Option<Duration>,
 }
 
 impl Default for Config {
@@ -73,6 +75,7 @@ impl Default for Config {
             publish_attempts_max: 3,
             edit_within: Duration::from_secs(24 * 3_600),
             recall_within: Duration::from_secs(24 * 3_600),
+            relay_every: None,
         }
     }
 }
@@ -127,7 +130,13 @@ impl Service {
         let (appender, append, bell) =
             Appender::new(config, Arc::clone(&store), publisher.clone(), metrics, stop_writing.clone());
         writing.spawn(append);
-        writing.spawn(relay::run(Arc::clone(&store), appender.clone(), Arc::clone(&bell), stop_writing.clone()));
+        writing.spawn(relay::run(
+            Arc::clone(&store),
+            appender.clone(),
+            Arc::clone(&bell),
+            config.relay_every,
+            stop_writing.clone(),
+        ));
         let service = Arc::new(Self { store, appender, publisher, bell, config: config.clone(), ids, clock });
         (service, Tasks { stop_writing, writing, stop_publishing, publishing })
     }

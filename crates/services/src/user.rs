@@ -8,6 +8,7 @@ mod contacts;
 mod ended;
 mod failures;
 mod passwords;
+mod peers;
 mod profiles;
 mod renamed;
 mod reports;
@@ -42,6 +43,7 @@ use self::{
     ended::Ended,
     failures::FailedLogIns,
     passwords::Passwords,
+    peers::Memory,
     renamed::Renamed,
     sessions::session_ended,
     tokens::{Claims, Purpose, Tokens},
@@ -70,6 +72,8 @@ pub struct Config {
     pub info_ttl: Duration,
     /// Whether webhooks may be made whose addresses are not public or not encrypted: as those allow who deliver.
     pub private_webhooks: bool,
+    /// How often it is looked at what other instances did; `None`: there are none.
+    pub look_at_peers_every: Option<Duration>,
 }
 
 impl Config {
@@ -100,8 +104,8 @@ pub struct Service {
     clock: Clock,
     passwords: Passwords,
     tokens: Tokens,
-    ended: Ended,
-    renamed: Renamed,
+    ended: Arc<Ended>,
+    renamed: Arc<Renamed>,
     failed: FailedLogIns,
     seen: Arc<Noted<SessionId>>,
     seen_noted: QuickCache<SessionId, i64>,
@@ -161,16 +165,14 @@ impl Service {
     pub async fn start(config: Config, parts: Parts) -> Result<(Arc<Self>, Tasks)> {
         let Parts { store, webhooks, standing_changed, cache, queue, messages, ids, clock, key } = parts;
         let passwords = Passwords::start(&config.passwords)?;
-        let ended = Ended::default();
-        let now_ms = clock.now_ms();
-        let over_ms = now_ms + ms(config.tokens_live());
-        for session in store.sessions_ended_since(2 * now_ms - over_ms).await? {
-            ended.add(session, now_ms, over_ms);
-        }
-        let renamed = Renamed::default();
-        for (user, name) in store.renamed_since(2 * now_ms - over_ms).await? {
-            renamed.add(user, name, now_ms, over_ms);
-        }
+        let memory = Memory {
+            store: Arc::clone(&store),
+            ended: Arc::default(),
+            renamed: Arc::default(),
+            clock: clock.clone(),
+            tokens_live: config.tokens_live(),
+        };
+        memory.learn(clock.now_ms() - ms(config.tokens_live())).await?;
         let seen = Noted::new();
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn({
@@ -182,6 +184,10 @@ impl Service {
             Arc::clone(&seen).run(stop.clone(), write)
         });
         tasks.spawn(forget_expired(Arc::clone(&store), clock.clone(), config.tokens_live(), stop.clone()));
+        let (ended, renamed) = (Arc::clone(&memory.ended), Arc::clone(&memory.renamed));
+        if let Some(every) = config.look_at_peers_every {
+            tasks.spawn(memory.follow(every, stop.clone()));
+        }
         let info_ttl = config.info_ttl;
         let lookup = |prefix| Lookup::new(Arc::clone(&cache), LookupConfig::new(prefix, info_ttl));
         let keys = Lookup::new(Arc::clone(&cache), LookupConfig::new("api_key", API_KEY_TTL));

@@ -62,6 +62,7 @@ impl System {
             refresh_token_ttl: Duration::from_secs(86_400),
             resume_token_ttl: Duration::from_secs(3_600),
             info_ttl: Duration::from_secs(60),
+            look_at_peers_every: None,
             private_webhooks: false,
         };
         let parts = user::Parts {

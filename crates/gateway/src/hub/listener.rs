@@ -35,6 +35,8 @@ pub(super) struct Listener {
     subscription: Arc<dyn Subscription>,
     /// Look-ups under way: at most one for each group with a member here.
     checks: JoinSet<Answer>,
+    /// Whether sessions have ended is asked about; at most once at a time.
+    session_checks: JoinSet<()>,
     /// Something was lost, and not everybody was told.
     resync_is_due: bool,
     resync_not_before: Instant,
@@ -44,9 +46,9 @@ pub(super) struct Listener {
 impl Listener {
     pub(super) fn new(hub: Arc<Hub>, subscription: Arc<dyn Subscription>) -> Self {
         let now = Instant::now();
-        let checks = JoinSet::new();
+        let (checks, session_checks) = (JoinSet::new(), JoinSet::new());
         let routes_at = now + ROUTES_INTERVAL;
-        Self { hub, subscription, checks, resync_is_due: false, resync_not_before: now, routes_at }
+        Self { hub, subscription, checks, session_checks, resync_is_due: false, resync_not_before: now, routes_at }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -74,6 +76,7 @@ impl Listener {
             }
         }
         self.checks.shutdown().await;
+        self.session_checks.shutdown().await;
     }
 
     fn lost(&mut self, count: u64) {
@@ -88,6 +91,11 @@ impl Listener {
             self.resync_not_before = Instant::now() + RESYNC_INTERVAL;
             let everybody = self.hub.state.lock().connections.values().cloned().collect::<Vec<_>>();
             self.resync(everybody);
+            // One that is under way may have asked before something was lost, and asks once more.
+            while self.session_checks.try_join_next().is_some() {}
+            if self.session_checks.is_empty() {
+                self.session_checks.spawn(self.hub.clone().check_sessions());
+            }
         }
         if is_past(self.routes_at) {
             self.routes_at = Instant::now() + ROUTES_INTERVAL;

@@ -125,6 +125,21 @@ async fn clients_are_told_to_catch_up_when_pushes_were_lost() {
 }
 
 #[tokio::test]
+async fn a_session_that_ended_while_pushes_were_lost_loses_its_connections() {
+    let bounds = Bounds { publications_max: 4, ..Bounds::DEFAULT };
+    let bed = Bed::on(LocalQueue::with_bounds(bounds), unlimited()).await;
+    let mut ended = bed.connected(7).await;
+    let mut other = bed.connected(8).await;
+    bed.fake.state.lock().ended_meanwhile.insert(70);
+    let payload: bytes::Bytes = prost::Message::encode_to_vec(&protocol::queue::Batch::default()).into();
+    let topic = Topic::Gateway(protocol::GatewayId::new(3));
+    queue::Queue::publish(&bed.queue, vec![queue::Publication { topic, payload }; 20]).await.unwrap();
+    ended.expect_goodbye(GoodbyeReason::GoodbyeSessionEnded).await;
+    assert!(matches!(other.frame().await.body, Some(Body::Resync(_))));
+    other.expect_silence().await;
+}
+
+#[tokio::test]
 async fn an_ended_session_loses_its_connections_and_others_of_the_user_stay() {
     let bed = Bed::new().await;
     let mut ended = bed.connected(7).await;

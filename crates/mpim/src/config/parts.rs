@@ -75,6 +75,7 @@ impl Config {
             refresh_token_ttl: user.refresh_token_ttl,
             resume_token_ttl: user.resume_token_ttl,
             info_ttl: self.redis_cache.user_info_ttl,
+            look_at_peers_every: None,
             private_webhooks: self.webhooks.allow_private,
         }
     }

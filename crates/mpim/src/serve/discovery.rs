@@ -84,7 +84,7 @@ async fn await_first(channel: Channel, role: Role, readiness: Readiness) {
         match asked(&channel).await {
             Ok(_) => break,
             Err(error) => {
-                readiness.waits(role.name(), format!("no instance of this service answers: {}", error.message()))
+                readiness.waits(role.name(), format!("no instance of this service answers: {}", error.message()));
             }
         }
         tokio::time::sleep(LOOK_AGAIN).await;

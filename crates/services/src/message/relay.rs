@@ -22,18 +22,26 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_millis(500);
 
-pub(super) async fn run(store: Arc<dyn Messages>, appender: Appender, bell: Arc<Notify>, stop: CancellationToken) {
+/// Tells what there is when the bell rings, and `every` so often in any case: another instance may have ended before it told
+/// what it left behind.
+pub(super) async fn run(
+    store: Arc<dyn Messages>,
+    appender: Appender,
+    bell: Arc<Notify>,
+    every: Option<Duration>,
+    stop: CancellationToken,
+) {
     while !stop.is_cancelled() {
-        let wait = match tell(store.as_ref(), &appender).await {
+        let (wait, failed) = match tell(store.as_ref(), &appender).await {
             Ok(told) if told == EFFECTS_MAX as usize => continue,
-            Ok(_) => None,
+            Ok(_) => (every, false),
             Err(error) => {
                 tracing::warn!(%error, "effects are not told yet");
-                Some(RETRY)
+                (Some(RETRY), true)
             }
         };
         tokio::select! {
-            () = bell.notified(), if wait.is_none() => {}
+            () = bell.notified(), if !failed => {}
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
             () = stop.cancelled() => {}
         }

@@ -66,6 +66,7 @@ impl Bed {
             refresh_token_ttl: Duration::from_secs(40 * 86_400),
             resume_token_ttl: Duration::from_secs(3_600),
             info_ttl: Duration::from_secs(3_600),
+            look_at_peers_every: None,
             private_webhooks: false,
         };
         let standings_changed = Arc::new(AtomicUsize::new(0));

@@ -28,7 +28,7 @@ pub(super) async fn create(
     if let Some(made) = made {
         return Ok(Ok(bot_row(&made)?));
     }
-    if !accounts::info(connection, bot.owner).await?.is_some_and(|owner| !owner.deleted) {
+    if accounts::info(connection, bot.owner).await?.is_none_or(|owner| owner.deleted) {
         return Ok(Err(BotRefused::NoOwner));
     }
     let bots = of_owner(connection, bot.owner).await?.len();
