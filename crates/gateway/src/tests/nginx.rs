@@ -1,6 +1,6 @@
 //! Behind a real Nginx, with the configuration that is in `deploy/nginx`.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{fs, net::SocketAddr};
 
 use protocol::{
     WEBSOCKET_PROTOBUF,

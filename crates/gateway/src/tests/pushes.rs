@@ -134,8 +134,10 @@ async fn a_session_that_ended_while_pushes_were_lost_loses_its_connections() {
     let payload: bytes::Bytes = prost::Message::encode_to_vec(&protocol::queue::Batch::default()).into();
     let topic = Topic::Gateway(protocol::GatewayId::new(3));
     queue::Queue::publish(&bed.queue, vec![queue::Publication { topic, payload }; 20]).await.unwrap();
+    for client in [&mut ended, &mut other] {
+        assert!(matches!(client.frame().await.body, Some(Body::Resync(_))));
+    }
     ended.expect_goodbye(GoodbyeReason::GoodbyeSessionEnded).await;
-    assert!(matches!(other.frame().await.body, Some(Body::Resync(_))));
     other.expect_silence().await;
 }
 
