@@ -264,8 +264,9 @@ async fn slow_writers_and_slow_readers_are_in_nobodys_way() {
     });
     join_all(slow_writers).await;
     scene.fill(&process).await;
-    let slow_readers = (0..16).map(|_| async {
-        let mut client = WireClient::connected(process.port(), Transport::Tcp, scene.token()).await;
+    // All are there before the first one asks for more than it reads: who comes late may be too late to say who it is.
+    let readers = (0..16).map(|_| WireClient::connected(process.port(), Transport::Tcp, scene.token()));
+    let slow_readers = join_all(readers).await.into_iter().map(async |mut client| {
         // Far more than all buffers on the way take; the server ends it, sooner or later.
         let ended = async { while client.try_send(scene.long_history()).await.is_ok() {} };
         tokio::time::timeout(PATIENCE, ended).await.expect("who does not read is closed");
