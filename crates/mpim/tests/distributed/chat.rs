@@ -207,8 +207,8 @@ async fn a_catch_up_whose_connection_breaks_half_way() {
 /// the beginning, up to the NUL.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_is_not_utf8_or_holds_a_nul() {
-    use client::wire::{self, content::Kind, server_frame::Body as Answer};
     use crate::wire_client::{Transport, WireClient};
+    use client::wire::{self, content::Kind, server_frame::Body as Answer};
 
     let system = System::shared().await;
     let (one, two) = (system.server("gateway-1"), system.tcp_server("gateway-2"));
@@ -218,11 +218,14 @@ async fn a_body_that_is_not_utf8_or_holds_a_nul() {
 
     let target = || client::Target::Conversation(alone);
     let refused = writer.client.send(target(), client::text("before\0after"), EntryId::generate()).await;
-    let Err(client::SendError::NotStored { error: client::Error::Refused(error) }) = refused else { panic!("{refused:?}") };
+    let Err(client::SendError::NotStored { error: client::Error::Refused(error) }) = refused else {
+        panic!("{refused:?}")
+    };
     assert!(error.message().contains("NUL"), "{error}");
 
     let every_byte: Vec<u8> = (0..=u8::MAX).chain([0, 0xc3, 0x28, 0]).collect();
-    let opaque = wire::Opaque { r#type: "com.example.bytes".into(), payload: every_byte.into(), ..wire::Opaque::default() };
+    let opaque =
+        wire::Opaque { r#type: "com.example.bytes".into(), payload: every_byte.into(), ..wire::Opaque::default() };
     writer.client.send(target(), Kind::Opaque(opaque.clone()).into(), EntryId::generate()).await.unwrap();
     writer.send(alone, "\u{1f600} \u{feff}日本\u{301}").await;
     until_texts(&bob, alone, 1).await;

@@ -20,7 +20,7 @@ use crate::{
     device::{Device, PATIENCE},
     http::{self, ask},
     people::{connected, direct, until_texts},
-    system::{Setup, System, call, channel, RPC_SECRET},
+    system::{RPC_SECRET, Setup, System, call, channel},
 };
 
 /// Two instances of the message service are told by two callers that they own the same logs, and both append as fast as they can:
@@ -102,7 +102,11 @@ async fn a_service_killed_and_restarted_before_its_old_registration_expires() {
                 until_texts(device, alone, sent).await;
             }
             let title = format!("after {name}");
-            there.client.create_group(&title, &[ann.user()], wire::JoinPolicy::Open, EntryId::generate()).await.unwrap();
+            there
+                .client
+                .create_group(&title, &[ann.user()], wire::JoinPolicy::Open, EntryId::generate())
+                .await
+                .unwrap();
             client::log_in(&one, "expirebob", "password", "again").await.unwrap();
             assert!(begun.elapsed() < SOON, "{name}: {:?}", begun.elapsed());
         }
@@ -127,7 +131,8 @@ async fn a_service_that_is_killed_and_stays_away_is_missed_by_nobody() {
             here.send(alone, &format!("{sent}")).await;
             sent += 1;
             there.client.find_users(&["missann".into()]).await.unwrap();
-            let group = there.client.create_group(name, &[ann.user()], wire::JoinPolicy::Open, EntryId::generate()).await;
+            let group =
+                there.client.create_group(name, &[ann.user()], wire::JoinPolicy::Open, EntryId::generate()).await;
             group.unwrap();
             assert!(begun.elapsed() < Duration::from_secs(5), "without {name}: {:?}", begun.elapsed());
         }
@@ -207,7 +212,9 @@ async fn a_caller_who_reaches_an_rpc_port_without_being_one_of_us() {
     let health = async |secret: &str| {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(3);
         let channel = channel("user", address, secret);
-        channel.call::<_, _, rpc::Health>(&rpc::HEALTH, rpc::Route::Any, deadline, &rpc::Nothing {}, &rpc::Nothing {}).await
+        channel
+            .call::<_, _, rpc::Health>(&rpc::HEALTH, rpc::Route::Any, deadline, &rpc::Nothing {}, &rpc::Nothing {})
+            .await
     };
     let refused = health("not the secret, but as long as it is").await.unwrap_err();
     assert_eq!(refused.advice(), protocol::Advice::RetryLater, "certainly not done: {refused}");

@@ -55,7 +55,8 @@ impl Setup {
     }
 
     fn of(kinds: &[(&str, &[&'static str])]) -> Self {
-        let both = |(name, roles): &(&str, &[&'static str])| [1, 2].map(|number| (format!("{name}-{number}"), roles.to_vec()));
+        let both =
+            |(name, roles): &(&str, &[&'static str])| [1, 2].map(|number| (format!("{name}-{number}"), roles.to_vec()));
         Self { processes: kinds.iter().flat_map(both).collect(), environment: Vec::new(), own_stores: false }
     }
 
@@ -109,10 +110,9 @@ impl System {
     }
 
     async fn start_in(dir: &Path, setup: Setup) -> Self {
-        let redis = async |name: &str| Redis::start(name, &dir.join(name), free_port(), &[], Lifetime::Bound).await.unwrap();
-        let stores = async {
-            if setup.own_stores { Some(Stores::start(&dir.join("stores")).await) } else { None }
-        };
+        let redis =
+            async |name: &str| Redis::start(name, &dir.join(name), free_port(), &[], Lifetime::Bound).await.unwrap();
+        let stores = async { if setup.own_stores { Some(Stores::start(&dir.join("stores")).await) } else { None } };
         let (cache, queue, own) = tokio::join!(redis("redis-cache"), redis("redis-queue"), stores);
         let (database, zookeeper, root) = match &own {
             Some(own) => (own.database(0), own.zookeeper.address(), "/mpim".to_owned()),
@@ -134,7 +134,8 @@ impl System {
             ("REDIS_QUEUE_DATABASE", "0".into()),
             ("USER_PASSWORD_MEMORY_KIB", "8".into()),
         ];
-        let mut environment: Vec<_> = ENVIRONMENT.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let mut environment: Vec<_> =
+            ENVIRONMENT.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         environment.extend(told.map(|(name, value)| (format!("MPIM_{name}"), value)));
         environment.extend(setup.environment);
         let mut system = Self {
