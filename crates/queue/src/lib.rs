@@ -88,7 +88,7 @@ pub struct Publication {
 pub enum Delivered {
     /// A publication to a topic it is subscribed to.
     Publication(Publication),
-    /// So many publications to it were lost here.
+    /// So many publications to it were lost here. 0: perhaps some were, and nobody knows how many.
     Lost(u64),
 }
 

@@ -34,6 +34,8 @@ struct Waiting {
     bytes: usize,
     /// Lost after the last of `queue`.
     lost: u64,
+    /// Perhaps something was lost there, and nobody knows how much.
+    missed: bool,
     /// Somebody sleeps until something arrives.
     asleep: bool,
     shut: bool,
@@ -71,6 +73,16 @@ impl Mailbox {
         }
         waiting.lost += count;
         self.figures.lost.inc_by(count);
+        mem::take(&mut waiting.asleep)
+    }
+
+    /// Notes that something was perhaps lost, and nobody knows how much. Returns whether [`Self::wake`] must be called.
+    pub(crate) fn miss(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        if waiting.shut {
+            return false;
+        }
+        waiting.missed = true;
         mem::take(&mut waiting.asleep)
     }
 
@@ -122,7 +134,7 @@ impl Mailbox {
 impl Waiting {
     /// Puts what was lost in its place in the order.
     fn note_lost(&mut self) {
-        if self.lost > 0 {
+        if mem::take(&mut self.missed) || self.lost > 0 {
             self.queue.push_back(Delivered::Lost(mem::take(&mut self.lost)));
         }
     }

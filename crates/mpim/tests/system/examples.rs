@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     device::PATIENCE,
     process::{MPIM, Process},
-    webhooks::Owner,
+    receiver::Owner,
 };
 
 /// The interpreters, and how their programs are called.

@@ -19,6 +19,7 @@ mod model;
 mod presence;
 mod process;
 mod queue_faults;
+mod receiver;
 mod terminals;
 mod tls;
 mod webhooks;

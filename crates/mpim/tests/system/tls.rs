@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     device::PATIENCE,
     process::{ENVIRONMENT, MPIM},
-    webhooks::{Owner, Receiver},
+    receiver::{Owner, Receiver},
 };
 
 /// Runs a command as `alice`: what it prints, or what is wrong.

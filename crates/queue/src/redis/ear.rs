@@ -172,6 +172,13 @@ impl Ear {
         self.broke.notify_one();
     }
 
+    /// Something was perhaps published for users of the gateway and not addressed to it.
+    pub(super) fn miss(&self) {
+        if self.mailbox.miss() {
+            self.mailbox.wake();
+        }
+    }
+
     /// What Redis sends unasked for.
     fn push(&self, push: PushInfo, broken: &AtomicBool) {
         match push.kind {

@@ -35,6 +35,8 @@ pub(super) struct Lease {
     gateway: GatewayId,
     opening: u64,
     term: u64,
+    /// For a while there was no lease, and whoever hears here was not told yet.
+    was_gone: bool,
     /// What [`Nodes::lines_opened`] said last.
     lines_opened: u64,
     metrics: Metrics,
@@ -54,7 +56,7 @@ impl Lease {
         let opening = ask_number(&nodes, Addressed { slot: Slot::of(gateway), command }).await?;
         ear.set_opening(opening);
         ear.held.set_term(opening);
-        Ok(Self { nodes, names, ear, gateway, opening, term: opening, lines_opened: 0, metrics })
+        Ok(Self { nodes, names, ear, gateway, opening, term: opening, was_gone: false, lines_opened: 0, metrics })
     }
 
     pub(super) fn opening(&self) -> u64 {
@@ -90,7 +92,11 @@ impl Lease {
                 write_all_at = Instant::now() + WRITE_ALL_INTERVAL;
                 self.ear.held.write_all();
             }
-            self.write().await;
+            // Without a lease nothing was addressed to the gateway, so nothing that comes will show a gap. It is told once the
+            // routes count again: what is published from then on comes.
+            if self.write().await && mem::take(&mut self.was_gone) {
+                self.ear.miss();
+            }
         }
         if let Err(failure) = self.give_back().await {
             tracing::debug!(gateway = %self.gateway, %failure, "the lease could not be given back, and runs out");
@@ -105,18 +111,18 @@ impl Lease {
             self.ear.replace();
         } else if term != self.term {
             tracing::warn!(gateway = %self.gateway, "the lease had run out or was lost; the routes are written again");
-            self.term = term;
+            (self.term, self.was_gone) = (term, true);
             self.ear.held.set_term(term);
         }
         Ok(())
     }
 
-    /// Writes what is to be written, in pieces.
-    async fn write(&self) {
+    /// Writes what is to be written, in pieces. Whether all of it is.
+    async fn write(&self) -> bool {
         loop {
             let (term, routes) = self.ear.held.take(CHUNK);
             if routes.is_empty() {
-                return;
+                return true;
             }
             match self.write_some(term, &routes).await {
                 Ok(times) => {
@@ -128,7 +134,7 @@ impl Lease {
                 Err(failure) => {
                     tracing::debug!(%failure, "routes could not be written, they are with the next renewal");
                     self.ear.held.unwritten(routes.into_iter().map(|(user, _)| user));
-                    return;
+                    return false;
                 }
             }
         }

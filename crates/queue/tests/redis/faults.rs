@@ -291,10 +291,10 @@ async fn what_is_published_again_is_heard_once() {
 
 /// While the connections stay: the lease runs out, as when a gateway's process stood still.
 #[tokio::test]
-async fn routes_count_again_after_their_gateways_lease_was_gone() {
+async fn routes_count_again_after_their_gateways_lease_was_gone_and_the_gateway_is_told() {
     let server = bed::own_server(&[]).await;
     let [gateway, service] = bed::two(&config(&server));
-    let _one = gateway.open(ONE).await.unwrap();
+    let one = gateway.open(ONE).await.unwrap();
     service.bind(ALICE, ONE, false).await.unwrap();
     // The first time it may be written because the connections are new; the second time they are not.
     for _ in 0..2 {
@@ -302,6 +302,9 @@ async fn routes_count_again_after_their_gateways_lease_was_gone() {
         ask_database::<()>(&server, &["DEL", &lease[0]]).await;
         routes_become(&service, ALICE, &[]).await;
         routes_become(&service, ALICE, &[ONE]).await;
+        // What was published meanwhile was addressed to nobody.
+        let told = timeout(EVENTUALLY, one.receive(1)).await.expect("told in time");
+        assert_eq!(told, [Delivered::Lost(0)]);
     }
     assert_eq!(service.presences(&[ALICE]).await.unwrap(), [Presence::There]);
 }
