@@ -23,8 +23,12 @@ pub struct CommonArgs {
     /// A running server; without it, a system of its own is started and removed afterwards
     #[arg(long, global = true, value_name = "URL")]
     pub server: Option<String>,
+    /// A system that `mpim cluster up --dir DIR` started: the load goes to its Nginx (or to `--server`), and what all of its
+    /// processes use is measured
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cluster: Option<PathBuf>,
     /// Folder in which the system of its own keeps its data meanwhile [default: the system's temporary folder]
-    #[arg(long, global = true, value_name = "DIR", conflicts_with = "server")]
+    #[arg(long, global = true, value_name = "DIR", conflicts_with_all = ["server", "cluster"])]
     pub data: Option<PathBuf>,
     /// Length of the measurement, in seconds
     #[arg(long, global = true, value_name = "S", default_value = "10", value_parser = seconds)]
@@ -97,6 +101,8 @@ pub enum Scenario {
     Catchup(CatchupArgs),
     /// All clients lose their connections at once and come back while others chat
     Reconnect(ReconnectArgs),
+    /// A gateway of a cluster is killed; its clients come back through the others and catch up while others chat
+    Failover(ReconnectArgs),
     /// Calls between two processes, as gateways make them to services
     Rpc(RpcArgs),
     /// The other process of `rpc`
@@ -116,6 +122,7 @@ impl Scenario {
             Self::Login(_) => "login",
             Self::Catchup(_) => "catchup",
             Self::Reconnect(_) => "reconnect",
+            Self::Failover(_) => "failover",
             Self::Rpc(_) => "rpc",
             Self::RpcServer => "rpc-server",
             Self::Replay(_) => "replay",
@@ -193,10 +200,10 @@ pub struct CatchupArgs {
     pub entries: u32,
 }
 
-/// Options of `reconnect`.
+/// Options of `reconnect` and `failover`.
 #[derive(Debug, Clone, Args)]
 pub struct ReconnectArgs {
-    /// Clients that lose their connections
+    /// Clients; all of them lose their connections, or those of the gateway that is killed
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=25_000))]
     pub clients: u32,
     /// Pairs of users who chat meanwhile, at `--rate` (default 100) messages a second, and keep their connections
@@ -223,8 +230,9 @@ pub struct ReplayArgs {
     /// Accounts, each with two devices; a multiple of eight
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(8..=1_024))]
     pub clients: u32,
-    /// Kill the server (its own only) this many times at random moments and start it again
-    #[arg(long, default_value_t = 0, conflicts_with = "server", value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    /// Kill the server (its own, or a gateway and a message service of a cluster) this many times at random moments and start
+    /// it again
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub kills: u32,
     /// Play this many dialogues only, chosen by the seed
     #[arg(long, value_name = "N")]

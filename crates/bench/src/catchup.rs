@@ -48,7 +48,7 @@ pub(crate) async fn run(bench: &Bench, args: &CatchupArgs) -> Result<Report> {
 
     let expected = ledger.total();
     let bar = bench.progress.bar("catching up", expected as u64);
-    let requests = bench.server.requests().await;
+    let requests = bench.requests().await;
     let before = bench.sample(&recorder).await;
     let begun = Instant::now();
     let (client, mut events) = Client::start(route.options(away.profile.clone()))?;
@@ -56,7 +56,7 @@ pub(crate) async fn run(bench: &Bench, args: &CatchupArgs) -> Result<Report> {
     let caught_up = caught_up.await.context("the device did not catch up in time")??;
     let mut after = bench.sample(&recorder).await;
     after.at = before.at + u64::try_from(caught_up.complete.as_nanos()).unwrap_or(u64::MAX);
-    let requests = match (requests, bench.server.requests().await) {
+    let requests = match (requests, bench.requests().await) {
         (Some(before), Some(after)) => Some(after.saturating_sub(before)),
         _ => None,
     };

@@ -19,10 +19,11 @@ use crate::{
     accounts::Route,
     args::CommonArgs,
     load::{Schedule, Texts, Ticks},
+    machine,
     measure::{Recorder, Sample, Span},
     progress::Progress,
     report::Report,
-    server::Server,
+    server::{Role, Server},
 };
 
 /// How often a server is sampled for the plots.
@@ -112,7 +113,14 @@ impl Bench {
     /// The server's use and the deliveries now.
     pub(crate) async fn sample(&self, recorder: &Recorder) -> Sample {
         let usage = self.server.usage().await;
-        Sample { at: recorder.clock().now(), delivered: recorder.delivered_total(), usage }
+        let elsewhere = machine::busy_elsewhere();
+        Sample { at: recorder.clock().now(), delivered: recorder.delivered_total(), usage, elsewhere }
+    }
+
+    /// Requests that the server has answered since its start; nothing if it does not tell.
+    pub(crate) async fn requests(&self) -> Option<u64> {
+        let requests = self.server.metric("mpim_gateway_requests_total", Role::Gateways).await?;
+        Some(requests as u64)
     }
 
     /// Puts the load on and measures it: an open loop if there is a rate, otherwise by the flows' windows.

@@ -20,7 +20,7 @@ pub(crate) fn allow(scenario: &Scenario) -> Result<()> {
         Scenario::Login(args) => u64::from(args.clients),
         Scenario::Catchup(_) | Scenario::Rpc(_) | Scenario::RpcServer => 100,
         // Those that were lost may still be closing while their successors open.
-        Scenario::Reconnect(args) => u64::from(args.clients) + 2 * u64::from(args.pairs),
+        Scenario::Reconnect(args) | Scenario::Failover(args) => u64::from(args.clients) + 2 * u64::from(args.pairs),
         Scenario::Replay(args) => u64::from(args.clients) * 2,
     };
     let needed = clients + SPARE;

@@ -26,7 +26,7 @@ pub(crate) async fn run(bench: &mut Bench, args: &IdleArgs) -> Result<Report> {
     let recorder = Arc::new(Recorder::new(Clock::start()));
     let accounts = bench.route()?.register(count, &bench.progress).await?;
     if bench.server.is_own() {
-        bench.server.kill_and_restart().await?;
+        bench.server.kill_and_restart(0).await?;
     }
     let route = bench.route()?;
     let settled = || async {

@@ -8,7 +8,10 @@ use std::{
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
-use crate::{load::Clock, server::Usage};
+use crate::{
+    load::Clock,
+    server::{Parts, Usage},
+};
 
 /// Latencies up to this are told apart; longer ones count as this long.
 const LATENCY_MAX: Duration = Duration::from_secs(600);
@@ -158,6 +161,8 @@ pub(crate) struct Sample {
     pub(crate) delivered: u64,
     /// The server's use; nothing if it does not tell.
     pub(crate) usage: Option<Usage>,
+    /// CPU time that the machine has spent on anything but this process, in seconds.
+    pub(crate) elsewhere: Option<f64>,
 }
 
 /// What lies between two samples.
@@ -169,6 +174,17 @@ pub(crate) struct Span {
     pub(crate) messages: u64,
     /// The server's CPU time, in seconds.
     pub(crate) cpu_seconds: Option<f64>,
+    /// Of a system whose processes are known.
+    pub(crate) system: Option<SystemSpan>,
+}
+
+/// What the processes of a system used between two samples, and what else went on on the machine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct SystemSpan {
+    /// By what used it.
+    pub(crate) parts: Parts,
+    /// CPU time of processes that are neither the system's nor this one.
+    pub(crate) others_seconds: Option<f64>,
 }
 
 impl Span {
@@ -183,6 +199,7 @@ impl Span {
             seconds: to.at.saturating_sub(from.at) as f64 / 1e9,
             messages: to.delivered.saturating_sub(from.delivered),
             cpu_seconds: cpu,
+            system: SystemSpan::between(from, to),
         }
     }
 
@@ -197,9 +214,18 @@ impl Span {
     }
 }
 
+impl SystemSpan {
+    fn between(from: &Sample, to: &Sample) -> Option<Self> {
+        let parts = to.usage?.parts?.since(&from.usage?.parts?);
+        let elsewhere = from.elsewhere.zip(to.elsewhere).map(|(from, to)| to - from);
+        Some(Self { parts, others_seconds: elsewhere.map(|elsewhere| (elsewhere - parts.total()).max(0.0)) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::Kind;
 
     #[test]
     fn warm_up_is_delivered_but_not_measured() {
@@ -230,13 +256,25 @@ mod tests {
 
     #[test]
     fn cpu_of_a_span_is_that_of_its_messages_and_unknown_across_a_restart() {
-        let usage = |cpu_seconds| Some(Usage { cpu_seconds, rss_bytes: 1 });
-        let from = Sample { at: 1_000_000_000, delivered: 100, usage: usage(2.0) };
-        let to = Sample { at: 3_000_000_000, delivered: 1_100, usage: usage(2.5) };
+        let usage = |cpu_seconds| Some(Usage { cpu_seconds, rss_bytes: 1, parts: None });
+        let from = Sample { at: 1_000_000_000, delivered: 100, usage: usage(2.0), elsewhere: None };
+        let to = Sample { at: 3_000_000_000, delivered: 1_100, usage: usage(2.5), elsewhere: None };
         let span = Span::between(&from, &to);
         assert_eq!(span.messages_per_second(), 500.0);
         assert_eq!(span.cpu_us_per_message(), Some(500.0));
         let restarted = Sample { usage: usage(0.1), ..to };
         assert_eq!(Span::between(&from, &restarted).cpu_us_per_message(), None);
+    }
+
+    #[test]
+    fn what_others_did_on_the_machine_is_what_neither_the_system_nor_this_process_did() {
+        let sample = |cpu_seconds, elsewhere| {
+            let mut parts = Parts::default();
+            parts.add(Kind::Nginx, Duration::from_secs(cpu_seconds));
+            let usage = Usage { cpu_seconds: parts.of_servers(), rss_bytes: 1, parts: Some(parts) };
+            Sample { at: 0, delivered: 0, usage: Some(usage), elsewhere: Some(elsewhere) }
+        };
+        let system = Span::between(&sample(1, 10.0), &sample(3, 17.0)).system.unwrap();
+        assert_eq!((system.parts.total(), system.others_seconds), (2.0, Some(5.0)));
     }
 }

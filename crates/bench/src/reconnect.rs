@@ -1,7 +1,7 @@
 //! `reconnect`: all clients lose their connections at once and come back with their resume tokens, while others chat.
 
-mod chat;
-mod crowd;
+pub(crate) mod chat;
+pub(crate) mod crowd;
 
 use std::{
     sync::Arc,
@@ -53,7 +53,7 @@ pub(crate) async fn run(bench: &Bench, args: &ReconnectArgs) -> Result<Report> {
 
     let cpu = course.span.cpu_seconds.map(|cpu| cpu * 1e6 / f64::from(args.clients));
     // The server's time went into the reconnects, not into the messages.
-    let course = Course { span: Span { cpu_seconds: None, ..course.span }, ..course };
+    let course = Course { span: Span { cpu_seconds: None, system: None, ..course.span }, ..course };
     Ok(bench
         .report("reconnect", course, &recorder)
         .with("reconnects", args.clients)

@@ -15,7 +15,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::{
     args::CommonArgs,
-    measure::{Sample, Span},
+    measure::{Sample, Span, SystemSpan},
 };
 
 /// The result of a scenario.
@@ -36,7 +36,7 @@ pub(crate) struct Report {
 impl Report {
     /// A report with `messages` within `span`; for a scenario with no messages a span without any.
     pub(crate) fn new(scenario: &'static str, span: Span, errors: u64) -> Self {
-        Self {
+        let mut report = Self {
             scenario,
             messages: span.messages,
             messages_per_second: span.messages_per_second(),
@@ -46,7 +46,11 @@ impl Report {
             figures: Vec::new(),
             by_second: Vec::new(),
             samples: Vec::new(),
+        };
+        if let Some(system) = span.system {
+            report.figures.extend(system_figures(span, system));
         }
+        report
     }
 
     /// Adds latencies, in nanoseconds.
@@ -139,6 +143,17 @@ impl Report {
     }
 }
 
+/// What each kind of process took of a message, and how many cores others had kept busy meanwhile.
+fn system_figures(span: Span, system: SystemSpan) -> Vec<(&'static str, Value)> {
+    let of_each = |seconds: f64| match span.messages {
+        0 => Value::Null,
+        messages => decimal(seconds * 1e6 / messages as f64, 2),
+    };
+    let others = system.others_seconds.filter(|_| span.seconds > 0.0);
+    let others = others.map_or(Value::Null, |seconds| decimal(seconds / span.seconds, 2));
+    system.parts.named().map(|(name, seconds)| (name, of_each(seconds))).chain([("other_load_cores", others)]).collect()
+}
+
 /// A duration as milliseconds, for a figure.
 pub(crate) fn milliseconds(duration: Duration) -> Value {
     decimal(duration.as_secs_f64() * 1e3, 3)
@@ -212,9 +227,10 @@ mod tests {
         for millisecond in 1..=1_000 {
             latencies.record(millisecond * 1_000_000).unwrap();
         }
-        let span = Span { seconds: 2.0, messages: 12_345, cpu_seconds: Some(0.5) };
-        let usage = Some(Usage { cpu_seconds: 1.0, rss_bytes: 10_000_000 });
-        let samples = (1..4).map(|at| Sample { at: at * 1_000_000_000, delivered: at, usage }).collect();
+        let span = Span { seconds: 2.0, messages: 12_345, cpu_seconds: Some(0.5), system: None };
+        let usage = Some(Usage { cpu_seconds: 1.0, rss_bytes: 10_000_000, parts: None });
+        let samples =
+            (1..4).map(|at| Sample { at: at * 1_000_000_000, delivered: at, usage, elsewhere: None }).collect();
         Report::new("direct", span, 1).with_latencies(latencies).with_course(vec![0, 5, 7], samples)
     }
 
@@ -248,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_null_and_not_zero() {
-        let json = Report::new("idle", Span { seconds: 0.0, messages: 0, cpu_seconds: None }, 0).json();
+        let json = Report::new("idle", Span { seconds: 0.0, messages: 0, cpu_seconds: None, system: None }, 0).json();
         assert_eq!(json["p99_ms"], Value::Null);
         assert_eq!(json["server_cpu_us_per_message"], Value::Null);
         assert_eq!(json["messages_per_s"], 0.0);

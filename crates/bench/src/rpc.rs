@@ -18,8 +18,8 @@ use protocol::{EntryId, RawContent, SessionId, UserId, wire};
 use rpc::{Channel, ChannelConfig, Endpoint, Metrics, Secret, Security};
 use tokio::{sync::watch, task::JoinSet};
 
-pub(crate) use self::server::serve;
-use self::{process::Server, server::cpu_time};
+use self::process::Server;
+pub(crate) use self::server::{cpu_time, serve};
 use crate::{
     args::{CommonArgs, RpcArgs},
     drive::Times,
@@ -76,7 +76,7 @@ pub(crate) async fn run(args: &RpcArgs, common: &CommonArgs) -> Result<Report> {
     let seconds = common.seconds.as_secs_f64();
     let calls = all.latencies.len();
     let of_each = |cpu: Duration| decimal(cpu.as_secs_f64() * 1e6 / calls as f64, 3);
-    let span = Span { seconds, messages: calls, cpu_seconds: Some(server_cpu.as_secs_f64()) };
+    let span = Span { seconds, messages: calls, cpu_seconds: Some(server_cpu.as_secs_f64()), system: None };
     Ok(Report::new("rpc", span, all.errors)
         .with_latencies(all.latencies)
         .with("calls_per_s", decimal(calls as f64 / seconds, 0))

@@ -6,6 +6,7 @@ use tokio::{sync::oneshot, task::JoinHandle, time};
 
 use crate::{
     drive::Bench,
+    machine,
     measure::{Recorder, Sample},
     server,
 };
@@ -47,7 +48,8 @@ async fn sample(url: String, recorder: Arc<Recorder>, mut stopped: oneshot::Rece
             _ = &mut stopped => return samples,
             _ = every.tick() => {
                 let usage = server::usage(&url).await;
-                samples.push(Sample { at: recorder.clock().now(), delivered: recorder.delivered_total(), usage });
+                let elsewhere = machine::busy_elsewhere();
+                samples.push(Sample { at: recorder.clock().now(), delivered: recorder.delivered_total(), usage, elsewhere });
             }
         }
     }

@@ -1,17 +1,25 @@
-//! The server under load: one that runs already, or a child process of our own.
+//! The server under load: one that runs already, all processes of a system on this machine, or a child process of our own.
 //!
 //! A child is started on an empty folder, is killed and removed at the end, and dies with this process whatever
 //! happens to it.
 
 mod child;
+mod cluster;
 mod metrics;
+mod usage;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use self::child::Child;
-pub(crate) use self::metrics::{Usage, usage};
+#[cfg(test)]
+pub(crate) use self::usage::Kind;
+pub(crate) use self::{
+    cluster::Cluster,
+    metrics::usage,
+    usage::{Parts, Usage},
+};
 use crate::args::CommonArgs;
 
 /// Memory counts as settled when it changes by less than this within [`SETTLE_FOR`].
@@ -30,10 +38,26 @@ pub(crate) enum Passwords {
     Cheap,
 }
 
+/// Whose metric; one process that does all has both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Those who take clients.
+    Gateways,
+    /// The others.
+    Services,
+}
+
 /// The server under load.
 pub(crate) struct Server {
     url: String,
-    child: Option<Child>,
+    source: Source,
+}
+
+enum Source {
+    /// It tells about itself on its `/metrics`.
+    Running,
+    Child(Box<Child>),
+    Cluster(Box<Cluster>),
 }
 
 impl Server {
@@ -43,12 +67,17 @@ impl Server {
     ///
     /// The child does not become ready in time; the error holds the end of its log.
     pub(crate) async fn start(args: &CommonArgs, passwords: Passwords) -> Result<Self> {
-        if let Some(url) = &args.server {
-            return Ok(Self { url: url.trim_end_matches('/').to_owned(), child: None });
+        let url = args.server.as_ref().map(|url| url.trim_end_matches('/').to_owned());
+        if let Some(dir) = &args.cluster {
+            let cluster = Box::new(Cluster::open(dir)?);
+            return Ok(Self { url: url.map_or_else(|| cluster.url(), Ok)?, source: Source::Cluster(cluster) });
+        }
+        if let Some(url) = url {
+            return Ok(Self { url, source: Source::Running });
         }
         let program = std::env::current_exe().context("cannot tell which program this is")?;
         let child = Child::start(&program, args.data.as_deref(), passwords).await?;
-        Ok(Self { url: child.url().to_owned(), child: Some(child) })
+        Ok(Self { url: child.url().to_owned(), source: Source::Child(Box::new(child)) })
     }
 
     /// Where clients connect: `http://host:port`.
@@ -58,34 +87,79 @@ impl Server {
 
     /// Whether it is a child of ours.
     pub(crate) fn is_own(&self) -> bool {
-        self.child.is_some()
+        matches!(self.source, Source::Child(_))
+    }
+
+    /// Whether it can be killed and started again.
+    pub(crate) fn can_be_killed(&self) -> bool {
+        !matches!(self.source, Source::Running)
     }
 
     /// How long a server of our own took from its start (the last one) to being ready.
     pub(crate) fn ready_after(&self) -> Option<Duration> {
-        self.child.as_ref().map(Child::ready_after)
+        match &self.source {
+            Source::Child(child) => Some(child.ready_after()),
+            Source::Running | Source::Cluster(_) => None,
+        }
     }
 
-    /// Kills a server of our own as `kill -9` does and starts it again on the same data and port.
+    /// The system whose processes are known.
+    ///
+    /// # Errors
+    ///
+    /// The server is something else.
+    pub(crate) fn cluster(&mut self) -> Result<&mut Cluster> {
+        match &mut self.source {
+            Source::Cluster(cluster) => Ok(cluster),
+            Source::Running | Source::Child(_) => {
+                bail!("--cluster: name the directory of a system that mpim cluster up started")
+            }
+        }
+    }
+
+    /// Kills a server of our own as `kill -9` does and starts it again on the same data and port. Of a cluster: a gateway and a
+    /// message service at once, other ones the next time (`time`: from 0).
     ///
     /// # Errors
     ///
     /// It is not ours, or does not become ready in time.
-    pub(crate) async fn kill_and_restart(&mut self) -> Result<()> {
-        match &mut self.child {
-            Some(child) => child.kill_and_restart().await,
-            None => bail!("only a server of our own can be killed"),
+    pub(crate) async fn kill_and_restart(&mut self, time: usize) -> Result<()> {
+        match &mut self.source {
+            Source::Child(child) => child.kill_and_restart().await,
+            Source::Cluster(cluster) => {
+                let mut killed = Vec::new();
+                for role in ["gateway", "message"] {
+                    let names = cluster.instances(role);
+                    let name = names.get(time % names.len().max(1)).with_context(|| format!("there is no {role}"))?;
+                    killed.push(cluster.kill(name).await?);
+                }
+                for killed in killed {
+                    cluster.start_again(killed).await?;
+                }
+                Ok(())
+            }
+            Source::Running => bail!("only a server of our own can be killed"),
         }
     }
 
-    /// The server's CPU time and memory by its own account; nothing if it does not tell.
+    /// The server's CPU time and memory; nothing if it does not tell.
     pub(crate) async fn usage(&self) -> Option<Usage> {
-        metrics::usage(&self.url).await
+        match &self.source {
+            Source::Cluster(cluster) => cluster.usage(),
+            Source::Running | Source::Child(_) => metrics::usage(&self.url).await,
+        }
     }
 
-    /// Requests that the server has answered since its start; nothing if it does not tell.
-    pub(crate) async fn requests(&self) -> Option<u64> {
-        metrics::requests(&self.url).await
+    /// The sum of a metric over the server's processes of this role; nothing if they do not tell.
+    pub(crate) async fn metric(&self, name: &str, role: Role) -> Option<f64> {
+        let is_asked = |of: &str| match role {
+            Role::Gateways => of == "gateway",
+            Role::Services => of != "gateway",
+        };
+        match &self.source {
+            Source::Cluster(cluster) => cluster.metric(name, is_asked).await,
+            Source::Running | Source::Child(_) => metrics::sum(&self.url, name).await,
+        }
     }
 
     /// Waits until the server's memory has stayed as it is for a while, and returns its use then; the last one seen
@@ -114,9 +188,9 @@ impl Server {
     ///
     /// It had ended by itself before.
     pub(crate) async fn stop(self) -> Result<()> {
-        match self.child {
-            Some(child) => child.stop().await,
-            None => Ok(()),
+        match self.source {
+            Source::Child(child) => child.stop().await,
+            Source::Running | Source::Cluster(_) => Ok(()),
         }
     }
 }

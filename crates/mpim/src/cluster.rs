@@ -6,21 +6,16 @@
 
 mod layout;
 mod mpim;
-mod state;
 mod status;
 mod stores;
 
-use std::{io, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
-use servers::{Lifetime, Nginx};
+use servers::{Lifetime, Member, Nginx, System};
 
 pub use self::status::{Health, Status, status};
-use self::{
-    layout::Layout,
-    mpim::Instance,
-    state::{Member, State},
-};
+use self::{layout::Layout, mpim::Instance};
 
 /// How long a process may take to end before it is killed: gateways tell their clients, MariaDB writes what it holds.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
@@ -42,28 +37,28 @@ pub struct Size {
 /// started is stopped again then.
 pub async fn up(dir: &Path, size: Size, mut tell: impl FnMut(&str)) -> anyhow::Result<String> {
     let dir = &std::path::absolute(dir)?;
-    let mut state = State::open(dir)?;
-    if let Some(member) = state.members.iter().find(|member| member.process.is_running()) {
+    let mut system = System::open(dir)?;
+    if let Some(member) = system.members.iter().find(|member| member.process.is_running()) {
         let (name, dir) = (&member.name, dir.display());
         bail!("{name} is running already in {dir}; see mpim cluster status, or stop it by mpim cluster down");
     }
-    state.members.clear();
+    system.members.clear();
     let layout = Layout::open(dir, size)?;
-    match start(&layout, &mut state, &mut tell).await {
+    match start(&layout, &mut system, &mut tell).await {
         Ok(()) => Ok(layout.url()),
         Err(error) => {
             tell("something does not start: stopping what runs");
-            stop(&mut state, &mut tell).await?;
+            stop(&mut system, &mut tell).await?;
             Err(error)
         }
     }
 }
 
 /// In the order in which one needs the other; each is remembered before the next one is started.
-async fn start(layout: &Layout, state: &mut State, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
+async fn start(layout: &Layout, system: &mut System, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
     let mut started = |member: Member| {
         tell(&member.line());
-        state.remember(member)
+        Ok(system.remember(member)?)
     };
     stores::start(layout, &mut started).await?;
     let (gateways, services): (Vec<Instance>, Vec<Instance>) = layout.instances().partition(Instance::is_gateway);
@@ -82,20 +77,20 @@ async fn start(layout: &Layout, state: &mut State, tell: &mut impl FnMut(&str)) 
 ///
 /// There is none in this directory, or the directory cannot be written.
 pub async fn down(dir: &Path, mut tell: impl FnMut(&str)) -> anyhow::Result<()> {
-    let mut state = State::existing(dir)?;
-    stop(&mut state, &mut tell).await.with_context(|| format!("cannot stop all of {}", dir.display()))
+    let mut system = System::existing(dir)?;
+    stop(&mut system, &mut tell).await.with_context(|| format!("cannot stop all of {}", dir.display()))
 }
 
-async fn stop(state: &mut State, tell: &mut impl FnMut(&str)) -> io::Result<()> {
-    while let Some(member) = state.members.last() {
+async fn stop(system: &mut System, tell: &mut impl FnMut(&str)) -> servers::Result<()> {
+    while let Some(member) = system.members.last() {
         let how = match (member.process.is_running(), member.process.stop(STOP_WITHIN).await) {
             (false, _) => "had ended by itself",
             (true, true) => "stopped",
             (true, false) => "killed: it did not stop in time",
         };
         tell(&format!("{} {how}", member.name));
-        state.members.pop();
-        state.save()?;
+        system.members.pop();
+        system.save()?;
     }
     Ok(())
 }

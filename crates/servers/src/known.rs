@@ -1,12 +1,14 @@
 //! Processes that another process started.
 
-use std::{fs, time::Duration};
+use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 use tokio::time::{Instant, sleep};
+
+use crate::Program;
 
 /// Between two looks at a process that ends.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -51,6 +53,36 @@ impl Known {
         true
     }
 
+    /// Ends it and all that it started at once, as a crash would (`kill -9`), and waits until it has ended. Nothing if it has
+    /// already.
+    pub async fn kill(self) {
+        let Some(id) = i32::try_from(self.id).ok().map(Pid::from_raw) else { return };
+        while self.is_running() {
+            // It may end meanwhile: that is looked at.
+            let _ = (killpg(id, Signal::SIGKILL), kill(id, Signal::SIGKILL));
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// What it runs, so that the same may be started again under this name; `None` if it has ended, or belongs to another user.
+    pub fn program(self, name: &str) -> Option<Program> {
+        let proc = |file: &str| format!("/proc/{}/{file}", self.id);
+        let list = |file: &str| {
+            let bytes = fs::read(proc(file)).ok()?;
+            let items = bytes.split(|byte| *byte == 0).filter(|item| !item.is_empty());
+            Some(items.map(<[u8]>::to_vec).collect::<Vec<_>>())
+        };
+        let variable = |text: Vec<u8>| {
+            let equals = text.iter().position(|byte| *byte == b'=')?;
+            Some((OsString::from_vec(text[..equals].to_vec()), OsString::from_vec(text[equals + 1..].to_vec())))
+        };
+        let arguments = list("cmdline")?.into_iter().skip(1).map(OsString::from_vec);
+        let environment = list("environ")?.into_iter().filter_map(variable).collect();
+        let dir = fs::read_link(proc("cwd")).ok()?;
+        let program = Program::new(name, fs::read_link(proc("exe")).ok()?, &dir, arguments);
+        self.is_running().then_some(Program { environment, ..program })
+    }
+
     /// The memory that it holds, in bytes.
     pub fn memory(self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id)).ok()?;
@@ -58,11 +90,12 @@ impl Known {
         Some(kib.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
     }
 
-    /// The CPU time that it has used, its threads' together.
+    /// The CPU time that it has used, its threads' together, and that of the processes that it started and that run.
     pub fn cpu(self) -> Option<Duration> {
-        let fields = stat(self.id)?;
-        let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-        Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
+        self.is_running()
+            .then(|| cpu_ticks(self.id))
+            .flatten()
+            .map(|ticks| Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
     }
 }
 
@@ -78,6 +111,58 @@ fn stat(id: u32) -> Option<Vec<String>> {
     Some(fields)
 }
 
+/// Of a process and of those that it started, such as Nginx's workers.
+fn cpu_ticks(id: u32) -> Option<u64> {
+    let fields = stat(id)?;
+    let own = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    let children = children.split_ascii_whitespace().filter_map(|child| cpu_ticks(child.parse().ok()?));
+    Some(own + children.sum::<u64>())
+}
+
 fn began(id: u32) -> Option<u64> {
     stat(id)?.get(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{Lifetime, Process, find};
+
+    fn shell(dir: &Path, script: &str) -> Process {
+        let program = Program {
+            environment: vec![("MPIM_TEST_WORD".into(), "a=b".into())],
+            ..Program::new("sh", find("sh", "dash").unwrap(), dir, ["-c", script])
+        };
+        Process::start(program, Lifetime::Bound).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_process_that_was_killed_is_started_again_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = shell(dir.path(), "echo $MPIM_TEST_WORD >> words; sleep 1000 & wait");
+        let words = dir.path().join("words");
+        let has = async |wanted: &str| fs::read_to_string(&words).is_ok_and(|text| text == wanted);
+        first.until(Duration::from_secs(10), async || has("a=b\n").await).await.unwrap();
+        let known = Known::of(first.id()).unwrap();
+        let program = known.program("again").unwrap();
+        known.kill().await;
+        assert!(!known.is_running() && known.program("again").is_none());
+        let mut again = Process::start(program, Lifetime::Bound).unwrap();
+        again.until(Duration::from_secs(10), async || has("a=b\na=b\n").await).await.unwrap();
+        assert_ne!(again.id(), first.id());
+    }
+
+    #[tokio::test]
+    async fn cpu_time_counts_what_a_process_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut parent = shell(dir.path(), "(while :; do :; done) & echo started > started; sleep 1000");
+        let known = Known::of(parent.id()).unwrap();
+        let enough = async || known.cpu().unwrap() >= Duration::from_millis(50);
+        parent.until(Duration::from_secs(30), enough).await.unwrap();
+        known.kill().await;
+        assert_eq!(known.cpu(), None);
+    }
 }

@@ -11,6 +11,7 @@ mod port;
 mod process;
 mod program;
 mod redis;
+mod system;
 mod zookeeper;
 
 use std::{io, path::PathBuf};
@@ -23,6 +24,7 @@ pub use self::{
     process::{Lifetime, Process},
     program::{Program, find},
     redis::{Redis, RedisCluster, Sentinel, answers},
+    system::{Member, System},
     zookeeper::{Ensemble, ZooKeeper},
 };
 
@@ -52,6 +54,9 @@ pub enum Error {
         /// The last lines there.
         tail: String,
     },
+    /// No system was started in a directory.
+    #[error("there is no system in {}: start one by mpim cluster up, or name its directory", _0.display())]
+    NoSystem(PathBuf),
     /// Files or processes could not be handled.
     #[error("{0}: {1}")]
     Io(String, #[source] io::Error),

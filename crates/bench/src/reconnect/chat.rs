@@ -21,12 +21,12 @@ use crate::{
 };
 
 /// What the chat is like.
-pub(super) struct Plan {
-    pub(super) route: Route,
-    pub(super) pairs: usize,
+pub(crate) struct Plan {
+    pub(crate) route: Route,
+    pub(crate) pairs: usize,
     /// Messages a second, all pairs together.
-    pub(super) rate: f64,
-    pub(super) texts: Texts,
+    pub(crate) rate: f64,
+    pub(crate) texts: Texts,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,7 @@ enum Phase {
 }
 
 /// Pairs who write to each other at a fixed rate.
-pub(super) struct Chat {
+pub(crate) struct Chat {
     phase: watch::Sender<Phase>,
     done: oneshot::Receiver<Result<()>>,
     thread: thread::JoinHandle<()>,
@@ -50,7 +50,7 @@ impl Chat {
     /// # Errors
     ///
     /// They cannot be made or connected.
-    pub(super) async fn gather(plan: Plan, recorder: Arc<Recorder>, progress: Progress) -> Result<Self> {
+    pub(crate) async fn gather(plan: Plan, recorder: Arc<Recorder>, progress: Progress) -> Result<Self> {
         let (phase, phases) = watch::channel(Phase::SettingUp);
         let (ready, is_ready) = oneshot::channel();
         let (finish, done) = oneshot::channel();
@@ -71,12 +71,12 @@ impl Chat {
     }
 
     /// Begins to write.
-    pub(super) fn talk(&self, times: Times) {
+    pub(crate) fn talk(&self, times: Times) {
         self.phase.send_replace(Phase::Talking(times));
     }
 
     /// Writes no more; what is under way still arrives.
-    pub(super) fn fall_silent(&self) {
+    pub(crate) fn fall_silent(&self) {
         self.phase.send_replace(Phase::Silent);
     }
 
@@ -85,7 +85,7 @@ impl Chat {
     /// # Errors
     ///
     /// The chat had failed.
-    pub(super) async fn close(self) -> Result<()> {
+    pub(crate) async fn close(self) -> Result<()> {
         self.phase.send_replace(Phase::Over);
         let result = self.done.await.context("the chat's thread failed")?;
         // It has nothing left to do but to end; and it cannot have panicked, as it has answered.

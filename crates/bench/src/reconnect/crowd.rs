@@ -13,13 +13,14 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use client::{Client, Event, MemoryProfile};
+use protocol::UserId;
 use tokio::{
     runtime::{self, Runtime},
     sync::{Semaphore, mpsc},
     task, time,
 };
 
-use crate::{accounts::Route, drive::Bench};
+use crate::{accounts::Route, drive::Bench, load::Texts};
 
 /// Clients that knock at a time; more would find the listener's backlog full and wait for the kernel's second try, which
 /// says nothing about the server.
@@ -29,13 +30,25 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// A runtime takes less than this to end.
 const BREAK_WITHIN: Duration = Duration::from_secs(30);
 
-pub(super) struct Crowd {
+pub(crate) struct Crowd {
     route: Route,
+    users: Vec<UserId>,
     profiles: Vec<Arc<MemoryProfile>>,
-    connected: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     failures: mpsc::Receiver<anyhow::Error>,
     // Always there, but while the clients are being broken.
     runtime: Option<Runtime>,
+}
+
+/// What the clients have seen since they were started.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Clients that were connected.
+    connected: AtomicU64,
+    /// Connections that broke.
+    broken: AtomicU64,
+    /// Messages of the load.
+    heard: AtomicU64,
 }
 
 impl Crowd {
@@ -44,11 +57,12 @@ impl Crowd {
     /// # Errors
     ///
     /// One cannot be made or connected.
-    pub(super) async fn gather(bench: &Bench, route: &Route, count: usize) -> Result<Self> {
+    pub(crate) async fn gather(bench: &Bench, route: &Route, count: usize) -> Result<Self> {
         let accounts = route.register(count, &bench.progress).await?;
-        let profiles: Vec<_> = accounts.into_iter().map(|account| account.profile).collect();
-        let (connected, failures, runtime) = start(route, &profiles)?;
-        let mut crowd = Self { route: route.clone(), profiles, connected, failures, runtime: Some(runtime) };
+        let (users, profiles): (Vec<_>, Vec<_>) =
+            accounts.into_iter().map(|account| (account.user, account.profile)).unzip();
+        let (counts, failures, runtime) = start(route, &profiles)?;
+        let mut crowd = Self { route: route.clone(), users, profiles, counts, failures, runtime: Some(runtime) };
         let bar = bench.progress.bar("connections", count as u64);
         let connected = time::timeout(bench.args.patience, crowd.wait(|connected| bar.at(connected))).await;
         let failure = match connected {
@@ -61,8 +75,23 @@ impl Crowd {
     }
 
     /// How many are connected.
-    pub(super) fn back(&self) -> u64 {
-        self.connected.load(Ordering::Relaxed)
+    pub(crate) fn back(&self) -> u64 {
+        self.counts.connected.load(Ordering::Relaxed)
+    }
+
+    /// Who they are.
+    pub(crate) fn users(&self) -> &[UserId] {
+        &self.users
+    }
+
+    /// Connections that broke by themselves.
+    pub(crate) fn broken(&self) -> u64 {
+        self.counts.broken.load(Ordering::Relaxed)
+    }
+
+    /// Messages of the load that they have received, all together.
+    pub(crate) fn heard(&self) -> u64 {
+        self.counts.heard.load(Ordering::Relaxed)
     }
 
     /// Breaks all connections, and has everyone connect again at once; tells how long the breaking took.
@@ -70,12 +99,12 @@ impl Crowd {
     /// # Errors
     ///
     /// There can be no other runtime.
-    pub(super) async fn break_and_connect(&mut self) -> Result<Duration> {
+    pub(crate) async fn break_and_connect(&mut self) -> Result<Duration> {
         let begun = Instant::now();
         end(self.runtime.take()).await?;
         let took = begun.elapsed();
-        let (connected, failures, runtime) = start(&self.route, &self.profiles)?;
-        (self.connected, self.failures, self.runtime) = (connected, failures, Some(runtime));
+        let (counts, failures, runtime) = start(&self.route, &self.profiles)?;
+        (self.counts, self.failures, self.runtime) = (counts, failures, Some(runtime));
         Ok(took)
     }
 
@@ -84,11 +113,20 @@ impl Crowd {
     /// # Errors
     ///
     /// One never will be.
-    pub(super) async fn wait(&mut self, seen: impl Fn(u64)) -> Result<()> {
+    pub(crate) async fn wait(&mut self, seen: impl Fn(u64)) -> Result<()> {
+        self.wait_for(Self::back, seen).await
+    }
+
+    /// Waits until a count of theirs is as large as the number of clients.
+    ///
+    /// # Errors
+    ///
+    /// A client has ended.
+    pub(crate) async fn wait_for(&mut self, count: impl Fn(&Self) -> u64, seen: impl Fn(u64)) -> Result<()> {
         let mut every = time::interval(LOOK_EVERY);
-        while self.back() < self.profiles.len() as u64 {
+        while count(self) < self.profiles.len() as u64 {
             every.tick().await;
-            seen(self.back());
+            seen(count(self));
             if let Ok(failure) = self.failures.try_recv() {
                 return Err(failure);
             }
@@ -97,7 +135,7 @@ impl Crowd {
     }
 
     /// Ends them all.
-    pub(super) async fn end(mut self) -> Result<()> {
+    pub(crate) async fn end(mut self) -> Result<()> {
         end(self.runtime.take()).await
     }
 }
@@ -116,7 +154,7 @@ async fn end(runtime: Option<Runtime>) -> Result<()> {
     task::spawn_blocking(move || runtime.shutdown_timeout(BREAK_WITHIN)).await.context("a runtime did not end")
 }
 
-type Started = (Arc<AtomicU64>, mpsc::Receiver<anyhow::Error>, Runtime);
+type Started = (Arc<Counts>, mpsc::Receiver<anyhow::Error>, Runtime);
 
 /// Starts everyone's client, of whom some knock at a time.
 fn start(route: &Route, profiles: &[Arc<MemoryProfile>]) -> Result<Started> {
@@ -126,31 +164,45 @@ fn start(route: &Route, profiles: &[Arc<MemoryProfile>]) -> Result<Started> {
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
-    let (connected, knocking) = (Arc::new(AtomicU64::new(0)), Arc::new(Semaphore::new(KNOCKING_MAX)));
+    let (counts, knocking) = (Arc::new(Counts::default()), Arc::new(Semaphore::new(KNOCKING_MAX)));
     let (failed, failures) = mpsc::channel(1);
     for profile in profiles {
         let (route, profile) = (route.clone(), profile.clone());
-        let (knocking, connected, failed) = (knocking.clone(), connected.clone(), failed.clone());
+        let (knocking, counts, failed) = (knocking.clone(), counts.clone(), failed.clone());
         // The runtime owns it, and is ended by `end`.
         runtime.spawn(async move {
-            if let Err(error) = stay(&route, profile, &knocking, &connected).await {
+            if let Err(error) = stay(&route, profile, &knocking, &counts).await {
                 // One failure is enough.
                 let _ = failed.try_send(error);
             }
         });
     }
-    Ok((connected, failures, runtime))
+    Ok((counts, failures, runtime))
 }
 
 /// Connects, and stays for as long as the runtime lasts.
-async fn stay(route: &Route, profile: Arc<MemoryProfile>, knocking: &Semaphore, connected: &AtomicU64) -> Result<()> {
+async fn stay(route: &Route, profile: Arc<MemoryProfile>, knocking: &Semaphore, counts: &Counts) -> Result<()> {
     let mut permit = Some(knocking.acquire().await?);
     let (_client, mut events) = Client::start(route.options(profile))?;
+    let mut is_up = false;
     while let Some(event) = events.next().await {
         match event {
-            // The first time: `permit` is let go, so that the next one may knock.
-            Event::Connected { .. } if permit.take().is_some() => {
-                connected.fetch_add(1, Ordering::Relaxed);
+            Event::Connected { .. } => {
+                is_up = true;
+                // The first time: `permit` is let go, so that the next one may knock.
+                if permit.take().is_some() {
+                    counts.connected.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            // Told again for each try that fails.
+            Event::Disconnected { .. } if std::mem::take(&mut is_up) => {
+                drop(counts.broken.fetch_add(1, Ordering::Relaxed))
+            }
+            Event::Entry { entry, .. } => {
+                let text = entry.content.as_ref().and_then(protocol::RawContent::text);
+                if text.as_deref().and_then(Texts::stamp).is_some() {
+                    counts.heard.fetch_add(1, Ordering::Relaxed);
+                }
             }
             Event::SessionEnded { error } => return Err(error.into()),
             _ => {}

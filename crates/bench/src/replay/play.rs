@@ -88,9 +88,9 @@ pub(super) async fn play(
     };
     let mut acknowledged = stage.acknowledged.subscribe();
     let kills = async {
-        for at in &plan.kills {
+        for (time, at) in plan.kills.iter().enumerate() {
             acknowledged.wait_for(|acknowledged| acknowledged >= at).await.context("nothing is played any more")?;
-            bench.server.kill_and_restart().await?;
+            bench.server.kill_and_restart(time).await?;
         }
         Ok(())
     };

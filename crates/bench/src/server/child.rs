@@ -29,26 +29,10 @@ const LOG_BYTES_SHOWN: usize = 2_000;
 /// at such a port while the server is away may connect to itself and so keep the server from coming back.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// What is set for a server under load: all clients come from one address, and do more than people do.
-const LIMITS: &[(&str, &str)] = &[
-    ("MPIM_GATEWAY_REQUESTS_PER_SECOND", "0"),
-    ("MPIM_GATEWAY_SENDS_PER_SECOND", "0"),
-    ("MPIM_GATEWAY_ACCOUNTS_PER_SECOND", "0"),
-    ("MPIM_GATEWAY_CONVERSATION_SENDS_PER_SECOND", "0"),
-    ("MPIM_GATEWAY_CONTACTS_PER_MINUTE", "0"),
-    ("MPIM_GATEWAY_GROUPS_PER_MINUTE", "0"),
-    ("MPIM_GATEWAY_SEARCHES_PER_SECOND", "0"),
-    ("MPIM_GATEWAY_BOTS_PER_MINUTE", "0"),
-    ("MPIM_GATEWAY_REPORTS_PER_MINUTE", "0"),
-    ("MPIM_GATEWAY_TYPING_PER_SECOND", "0"),
-    ("MPIM_GATEWAY_DRAFTS_PER_SECOND", "0"),
-    ("MPIM_GATEWAY_CONNECTIONS_PER_ADDRESS_MAX", "100000"),
-    ("MPIM_SERVER_SHUTDOWN_GRACE", "2"),
-];
-
-/// What is set unless log-ins themselves are measured.
-const CHEAP_PASSWORDS: &[(&str, &str)] =
-    &[("MPIM_USER_PASSWORD_MEMORY_KIB", "8"), ("MPIM_USER_PASSWORD_ITERATIONS", "1")];
+/// What is set for a server under load. A file, so that others may be started with the same.
+const LOAD_ENVIRONMENT: &str = include_str!("../../load.env");
+/// So begins what is not set where log-ins themselves are measured.
+const PASSWORDS: &str = "MPIM_USER_PASSWORD_";
 
 pub(super) struct Child {
     program: PathBuf,
@@ -135,16 +119,13 @@ impl Started {
             .arg("--data")
             .arg(folder.join("data"))
             .args(["--listen", &format!("127.0.0.1:{port}")])
-            .envs(LIMITS.iter().copied())
+            .envs(load_environment(passwords))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
             // Out of the terminal's reach: an interrupt is for this process, which then ends the child.
             .process_group(0)
             .kill_on_drop(true);
-        if passwords == Passwords::Cheap {
-            command.envs(CHEAP_PASSWORDS.iter().copied());
-        }
         die_with_parent(&mut command);
         let begun = Instant::now();
         let mut process = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
@@ -156,6 +137,12 @@ impl Started {
             Err(_) => bail!("the server was not ready within {READY_WITHIN:?}: {}", end_of(&log_path)),
         }
     }
+}
+
+fn load_environment(passwords: Passwords) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let variables =
+        LOAD_ENVIRONMENT.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+    variables.filter(move |(name, _)| passwords == Passwords::Cheap || !name.starts_with(PASSWORDS))
 }
 
 /// Waits for the line `ready http://host:port`.
@@ -250,6 +237,13 @@ mod tests {
         assert_eq!(std::fs::read_to_string(data.join("data/starts")).unwrap(), "x\nx\n");
         child.stop().await.unwrap();
         assert!(!data.exists());
+    }
+
+    #[test]
+    fn passwords_are_cheap_unless_they_are_measured_and_limits_are_off_in_any_case() {
+        let named = |passwords, part: &str| load_environment(passwords).filter(|(name, _)| name.contains(part)).count();
+        assert_eq!((named(Passwords::Cheap, PASSWORDS), named(Passwords::Real, PASSWORDS)), (2, 0));
+        assert_eq!(named(Passwords::Real, "MPIM_GATEWAY_SENDS_PER_SECOND"), 1);
     }
 
     #[tokio::test]

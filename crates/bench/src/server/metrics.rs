@@ -8,29 +8,21 @@ use tokio::{
     time,
 };
 
+use super::Usage;
+
 /// A server that does not answer within this time has no figures to give at the moment.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// More than this is not read.
 const RESPONSE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-
-/// What a process has used.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Usage {
-    /// CPU time since its start, user and system.
-    pub(crate) cpu_seconds: f64,
-    /// Memory that it holds now.
-    pub(crate) rss_bytes: u64,
-}
 
 /// Asks the server at `http://host:port`; nothing if it does not answer or does not tell.
 pub(crate) async fn usage(url: &str) -> Option<Usage> {
     parse(&metrics(url).await?)
 }
 
-/// The requests that the server at `http://host:port` has answered, of all kinds.
-pub(super) async fn requests(url: &str) -> Option<u64> {
-    let metrics = metrics(url).await?;
-    Some(values(&metrics, "mpim_gateway_requests_total").sum::<f64>() as u64)
+/// The sum of a metric, whatever its labels, of the server at `http://host:port`; nothing if it does not answer.
+pub(super) async fn sum(url: &str, name: &str) -> Option<f64> {
+    Some(values(&metrics(url).await?, name).sum())
 }
 
 async fn metrics(url: &str) -> Option<String> {
@@ -53,6 +45,7 @@ fn parse(metrics: &str) -> Option<Usage> {
     Some(Usage {
         cpu_seconds: values(metrics, "process_cpu_seconds_total").next()?,
         rss_bytes: values(metrics, "process_resident_memory_bytes").next()? as u64,
+        parts: None,
     })
 }
 
@@ -75,7 +68,7 @@ mod tests {
         let response = "HTTP/1.0 200 OK\r\n\r\n# TYPE process_cpu_seconds counter\n\
             process_cpu_seconds_total_other 9\nprocess_cpu_seconds_total 12.25\n\
             process_resident_memory_bytes{node=\"1\"} 1.5e7 1700000000\n# EOF\n";
-        assert_eq!(parse(response), Some(Usage { cpu_seconds: 12.25, rss_bytes: 15_000_000 }));
+        assert_eq!(parse(response), Some(Usage { cpu_seconds: 12.25, rss_bytes: 15_000_000, parts: None }));
         let requests = "x_total{kind=\"a\"} 3\nx_total{kind=\"b\"} 4\nx_total_other 9\n";
         assert_eq!(values(requests, "x_total").sum::<f64>(), 7.0);
         assert_eq!(parse("HTTP/1.0 404 Not Found\r\n\r\n"), None);

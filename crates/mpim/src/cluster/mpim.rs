@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
-use servers::{Lifetime, Process, Program};
+use servers::{Lifetime, Member, Process, Program};
 
-use super::{layout::Layout, state::Member};
+use super::layout::Layout;
 use crate::config::variable;
 
 /// They serve in a fraction of a second, but for the first, which makes the database's tables.
@@ -68,7 +68,7 @@ async fn one(layout: &Layout, instance: &Instance) -> anyhow::Result<Member> {
     let program = Program { environment, ..Program::new(instance.name.clone(), program, &dir, arguments) };
     let mut process = Process::start(program, Lifetime::Detached)?;
     process.until(READY_WITHIN, async || is_ready(monitor).await).await?;
-    Member::of(&instance.name, monitor, &process)
+    Ok(Member::of(&instance.name, monitor, &process)?)
 }
 
 /// Whether a process of MPIM says that it is.

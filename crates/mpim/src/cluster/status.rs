@@ -3,12 +3,10 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use futures_util::future::join_all;
+use servers::{Member, System};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{
-    mpim::is_ready,
-    state::{Member, State},
-};
+use super::mpim::is_ready;
 
 /// One that does not answer in this time is not well.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
@@ -58,15 +56,14 @@ pub struct Status {
 ///
 /// There is no system in this directory.
 pub async fn status(dir: &Path) -> anyhow::Result<Vec<Status>> {
-    let state = State::existing(dir)?;
-    Ok(join_all(state.members.iter().map(look)).await)
+    let system = System::existing(dir)?;
+    Ok(join_all(system.members.iter().map(look)).await)
 }
 
 async fn look(member: &Member) -> Status {
     let process = member.process;
-    let is_ours = member.name.contains(|c: char| c.is_ascii_digit());
     let serves = async {
-        if is_ours { is_ready(member.address).await } else { TcpStream::connect(member.address).await.is_ok() }
+        if member.is_ours() { is_ready(member.address).await } else { TcpStream::connect(member.address).await.is_ok() }
     };
     let health = match process.is_running() {
         false => Health::Down,

@@ -3,12 +3,9 @@
 use std::{fs, path::Path};
 
 use anyhow::Context as _;
-use servers::{Lifetime, MariaDb, Redis, ZooKeeper};
+use servers::{Lifetime, MariaDb, Member, Redis, ZooKeeper};
 
-use super::{
-    layout::{Layout, Secret},
-    state::Member,
-};
+use super::layout::{Layout, Secret};
 use crate::secrets::private;
 
 /// The cache forgets what was used least when it is full.
@@ -44,20 +41,20 @@ async fn redis(layout: &Layout, name: &'static str, arguments: &[&str]) -> anyho
     let own = own_file(&dir, "password.conf", &format!("requirepass {password}\n"))?;
     let arguments: Vec<&str> = ["--include", &own].into_iter().chain(arguments.iter().copied()).collect();
     let server = Redis::start(name, &dir, layout.port(name), &arguments, Lifetime::Detached).await?;
-    Member::of(name, server.address(), &server.process)
+    Ok(Member::of(name, server.address(), &server.process)?)
 }
 
 async fn mariadb(layout: &Layout) -> anyhow::Result<Member> {
     let dir = layout.dir("mariadb");
     let setup = format!("--init-file={}", own_file(&dir, "setup.sql", &layout.database_setup()?)?);
     let server = MariaDb::start("mariadb", &dir, layout.port("mariadb"), &[&setup], Lifetime::Detached).await?;
-    Member::of("mariadb", server.address(), &server.process)
+    Ok(Member::of("mariadb", server.address(), &server.process)?)
 }
 
 async fn zookeeper(layout: &Layout) -> anyhow::Result<Member> {
     let (dir, port) = (layout.dir("zookeeper"), layout.port("zookeeper"));
     let server = ZooKeeper::start("zookeeper", &dir, port, Lifetime::Detached).await?;
-    Member::of("zookeeper", server.address(), &server.process)
+    Ok(Member::of("zookeeper", server.address(), &server.process)?)
 }
 
 /// Writes a file that only its owner may read, for a server in `dir`; its path.
