@@ -82,6 +82,7 @@ pub async fn down(dir: &Path, mut tell: impl FnMut(&str)) -> anyhow::Result<()> 
 }
 
 async fn stop(system: &mut System, tell: &mut impl FnMut(&str)) -> servers::Result<()> {
+    let mut saved = Ok(());
     while let Some(member) = system.members.last() {
         let how = match (member.process.is_running(), member.process.stop(STOP_WITHIN).await) {
             (false, _) => "had ended by itself",
@@ -90,7 +91,8 @@ async fn stop(system: &mut System, tell: &mut impl FnMut(&str)) -> servers::Resu
         };
         tell(&format!("{} {how}", member.name));
         system.members.pop();
-        system.save()?;
+        // Also where that cannot be written down, the rest is stopped.
+        saved = saved.and(system.save());
     }
-    Ok(())
+    saved
 }

@@ -12,8 +12,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use api::{GroupServer, MessageServer, PresenceServer, UserServer};
 use gateway::Gateway;
 use prometheus_client::registry::Registry as Metrics;
-use protocol::{GatewayId, IdGenerator};
-use queue::redis::RedisQueue;
+use protocol::{GatewayId, IdGenerator, UserId};
+use queue::{Queue as _, redis::RedisQueue};
 use registry::{Instance, Registration, ZooKeeperRegistry};
 use services::Clock;
 use store::mysql::MysqlStore;
@@ -28,6 +28,8 @@ use crate::{
     monitor::{Monitor, Readiness},
 };
 
+/// Between two looks for the message queue.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// The least time for calls, services and the store to end.
 const REST_MIN: Duration = Duration::from_secs(5);
 
@@ -143,6 +145,7 @@ impl Node {
         let monitor = Monitor::start(listeners.monitor, exposition.clone(), readiness.clone())?;
         let gateway = match (listeners.clients, gateway_metrics) {
             (Some(listener), Some(gateway_metrics)) => {
+                until_queue_is_there(&queue, &readiness).await;
                 let gateway = Gateway::start(
                     gateway::Config { admin_key: config.admin_key(), ..config.gateway() },
                     GatewayId::new(ids.generate(clock.now()).get()),
@@ -202,12 +205,18 @@ impl Node {
         if let Some(gateway) = &self.gateway {
             gateway.leave();
         }
-        if let Some(webhooks) = self.webhooks {
-            webhooks.stop().await;
-        }
-        if let Some(gateway) = self.gateway {
-            gateway.drain(grace).await;
-        }
+        // Clients need not wait for webhooks' farewells.
+        let webhooks = async {
+            if let Some(webhooks) = self.webhooks {
+                webhooks.stop().await;
+            }
+        };
+        let clients = async {
+            if let Some(gateway) = self.gateway {
+                gateway.drain(grace).await;
+            }
+        };
+        let _ = tokio::join!(tokio::time::timeout(grace.max(REST_MIN), webhooks), clients);
         let rest = async {
             // Callers go elsewhere; what they have asked for is finished.
             self.registrations.clear();
@@ -226,6 +235,17 @@ impl Node {
             tracing::warn!("stopped before everything was written; what was acknowledged is");
         }
     }
+}
+
+/// Clients come to a gateway that hears something.
+async fn until_queue_is_there(queue: &RedisQueue, readiness: &Readiness) {
+    const WHAT: &str = "redis_queue";
+    while let Err(error) = queue.routes(&[UserId::new(1)]).await {
+        tracing::warn!(%error, "clients are taken once the message queue is there");
+        readiness.waits(WHAT, error.to_string());
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    readiness.has(WHAT);
 }
 
 /// What others may call here.
