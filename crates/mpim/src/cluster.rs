@@ -59,6 +59,8 @@ pub async fn up(dir: &Path, size: Size, mut tell: impl FnMut(&str)) -> anyhow::R
         bail!("{name} is running already in {dir}; see mpim cluster status, or stop it by mpim cluster down");
     }
     system.members.clear();
+    // From now on there is a system here, whatever becomes of the start.
+    system.save()?;
     let layout = Layout::open(dir, size)?;
     match start(&layout, &mut system, &mut tell).await {
         Ok(()) => Ok(layout.url()),
