@@ -38,7 +38,7 @@ pub struct Size {
 ///
 /// # Errors
 ///
-/// It runs already; a program is not installed (the message names Debian's package); something does not start. Whatever was
+/// It runs already; programs are not installed (the message names all of them, and Debian's packages); something does not start. Whatever was
 /// started is stopped again then.
 pub async fn up(dir: &Path, size: Size, mut tell: impl FnMut(&str)) -> anyhow::Result<String> {
     let dir = &std::path::absolute(dir)?;
@@ -46,6 +46,10 @@ pub async fn up(dir: &Path, size: Size, mut tell: impl FnMut(&str)) -> anyhow::R
     if let Some(member) = state.members.iter().find(|member| member.process.is_running()) {
         let (name, dir) = (&member.name, dir.display());
         bail!("{name} is running already in {dir}; see mpim cluster status, or stop it by mpim cluster down");
+    }
+    let missing: Vec<String> = servers::missing().iter().map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        bail!("{}", missing.join("\n"));
     }
     state.members.clear();
     let layout = Layout::open(dir, size)?;
