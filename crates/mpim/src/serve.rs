@@ -7,7 +7,11 @@ mod discovery;
 mod live;
 mod node_number;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use api::{GroupServer, MessageServer, PresenceServer, UserServer};
 use gateway::Gateway;
@@ -25,7 +29,7 @@ use crate::{
     assembly::{BackEnds, Bots, Local, Role, Stores},
     config::Config,
     logging::Levels,
-    monitor::{Monitor, Readiness},
+    monitor::{Exposition, Monitor, Readiness},
 };
 
 /// The least time for calls, services and the store to end.
@@ -66,8 +70,12 @@ impl Node {
     pub async fn start(config: &Config, roles: &[Role], listeners: Listeners, levels: Levels) -> anyhow::Result<Self> {
         let readiness = Readiness::new();
         let mut metrics = Metrics::default();
+        let exposed = Arc::new(OnceLock::new());
+        let exposition = exposition(Arc::clone(&exposed));
+        let monitor = Monitor::start(listeners.monitor, Arc::clone(&exposition), readiness.clone())?;
         let services: Vec<Role> = roles.iter().copied().filter(|role| *role != Role::Gateway).collect();
-        let Connected { registry, queue, stores } = back_ends::connect(config, !services.is_empty()).await?;
+        let Connected { registry, queue, stores } =
+            back_ends::connect(config, !services.is_empty(), &readiness).await?;
         queue.metrics().register(metrics.sub_registry_with_prefix("mpim_queue"));
         let shared: Arc<dyn registry::Registry> = Arc::new(registry.clone());
         let lease = shared.lease_node().await?;
@@ -133,14 +141,8 @@ impl Node {
         };
 
         let gateway_metrics = roles.contains(&Role::Gateway).then(|| gateway::Metrics::new(&mut metrics));
-        let metrics = Arc::new(metrics);
-        let exposition: crate::monitor::Exposition = Arc::new(move || {
-            let mut text = String::new();
-            // Writing to a String does not fail.
-            let _ = prometheus_client::encoding::text::encode(&mut text, &metrics);
-            text
-        });
-        let monitor = Monitor::start(listeners.monitor, exposition.clone(), readiness.clone())?;
+        // Nobody else has set it.
+        let _ = exposed.set(metrics);
         let gateway = match (listeners.clients, gateway_metrics) {
             (Some(listener), Some(gateway_metrics)) => {
                 let gateway = Gateway::start(
@@ -226,6 +228,18 @@ impl Node {
             tracing::warn!("stopped before everything was written; what was acknowledged is");
         }
     }
+}
+
+/// The text of `/metrics`: empty until all figures are there.
+fn exposition(metrics: Arc<OnceLock<Metrics>>) -> Exposition {
+    Arc::new(move || {
+        let mut text = String::new();
+        if let Some(metrics) = metrics.get() {
+            // Writing to a String does not fail.
+            let _ = prometheus_client::encoding::text::encode(&mut text, metrics);
+        }
+        text
+    })
 }
 
 /// What others may call here.
