@@ -6,6 +6,7 @@ mod back_ends;
 mod discovery;
 mod live;
 mod node_number;
+mod share;
 
 use std::{
     net::SocketAddr,
@@ -24,7 +25,7 @@ use store::mysql::MysqlStore;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use webhooks::Webhooks;
 
-use self::{back_ends::Connected, discovery::Discovery};
+use self::{back_ends::Connected, discovery::Discovery, share::Share};
 use crate::{
     assembly::{BackEnds, Bots, Local, Role, Stores},
     config::Config,
@@ -126,11 +127,13 @@ impl Node {
             (Some(user), Some((store, _)), Some(gateway)) => {
                 let own = server.as_ref().map(|server| advertised(config, server.address()));
                 let peers = discovery::endpoints(shared.watch(Role::User.name()).await?, &mut tasks);
+                let bell = local.bell.clone();
+                let share = Share::follow(peers, own, move || bell.ring(), &mut tasks);
                 let parts = webhooks::Parts {
                     store: store.clone(),
                     credentials: Arc::new(Bots(user.clone())),
                     server: format!("tcp://{gateway}").parse()?,
-                    is_ours: Arc::new(move |webhook| is_owner(&peers.borrow(), webhook, own.as_deref())),
+                    is_ours: Arc::new(move |webhook| share.holds(webhook)),
                     bell: local.bell.clone(),
                     ids: Arc::clone(&ids),
                     metrics: webhooks::Metrics::new(metrics.sub_registry_with_prefix("mpim_webhooks")),
@@ -279,9 +282,4 @@ fn advertised(config: &Config, listening: SocketAddr) -> String {
             None => address.clone(),
         },
     }
-}
-
-/// Whether this process, reached at `own`, is the one of these that something belongs to.
-fn is_owner(peers: &[rpc::Endpoint], key: u64, own: Option<&str>) -> bool {
-    rpc::owner_among(peers, key).is_some_and(|owner| Some(owner.address.as_str()) == own)
 }
