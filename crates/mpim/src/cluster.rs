@@ -45,7 +45,7 @@ impl Started {
 ///
 /// # Errors
 ///
-/// It runs already; a program is not installed (the message names Debian's package); something does not start. Whatever was
+/// It runs already; programs are not installed (the message names all of them, and Debian's packages); something does not start. Whatever was
 /// started is stopped again then.
 ///
 /// # Cancel safety
@@ -57,6 +57,10 @@ pub async fn up(dir: &Path, size: Size, mut tell: impl FnMut(&str)) -> anyhow::R
     if let Some(member) = system.members.iter().find(|member| member.process.is_running()) {
         let (name, dir) = (&member.name, dir.display());
         bail!("{name} is running already in {dir}; see mpim cluster status, or stop it by mpim cluster down");
+    }
+    let missing: Vec<String> = servers::missing().iter().map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        bail!("{}", missing.join("\n"));
     }
     system.members.clear();
     // From now on there is a system here, whatever becomes of the start.
