@@ -38,9 +38,6 @@ impl Command {
     ///
     /// What went wrong, for a person.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        if let Self::Config(args) = self {
-            return config::run(args);
-        }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let code = runtime.block_on(async {
             match self {
@@ -50,7 +47,7 @@ impl Command {
                 Self::Client(args) => client::run(args).await.map(|()| ExitCode::SUCCESS),
                 Self::Bench(args) => bench::run(args).await,
                 Self::Admin(args) => admin::run(args).await.map(|()| ExitCode::SUCCESS),
-                Self::Config(_) => unreachable!("answered above"),
+                Self::Config(args) => config::run(args).await,
             }
         });
         // What reads the terminal cannot be interrupted; nothing else is left.

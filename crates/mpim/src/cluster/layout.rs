@@ -51,7 +51,7 @@ pub(super) struct Layout {
 /// Secrets of the system, each in a file of its own.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Secret {
-    /// What the database's user and both Redis ask for.
+    /// What the database's user, both Redis and ZooKeeper ask for.
     Stores,
     /// What processes know each other by.
     Rpc,
@@ -172,12 +172,14 @@ impl Layout {
     /// What all processes of MPIM are told, over the configuration.
     pub(super) fn environment(&self) -> anyhow::Result<Vec<(OsString, OsString)>> {
         let file = |secret| self.secret_file(secret).into_os_string();
-        let settings: [(&str, &str, OsString); 13] = [
+        let settings: [(&str, &str, OsString); 15] = [
             ("server", "secret_key_file", file(Secret::Tokens)),
             ("server", "admin_key_file", file(Secret::Admin)),
             ("rpc", "secret_file", file(Secret::Rpc)),
             ("mysql", "url_file", self.dir.join(DATABASE_URL).into_os_string()),
             ("zookeeper", "hosts", self.address("zookeeper").to_string().into()),
+            ("zookeeper", "username", "mpim".into()),
+            ("zookeeper", "password_file", file(Secret::Stores)),
             ("redis_cache", "port", self.port("redis-cache").to_string().into()),
             ("redis_cache", "password_file", file(Secret::Stores)),
             ("redis_cache", "host", Ipv4Addr::LOCALHOST.to_string().into()),

@@ -1,12 +1,15 @@
 //! `mpim config`: what may be set, and what is.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
 };
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
+use registry::ZooKeeperRegistry;
 
 use super::client::harmless;
 use crate::config::{Config, unknown};
@@ -24,6 +27,8 @@ enum Action {
     Print(FileArgs),
     /// Check a configuration; every mistake is named, with its file and line
     Check(CheckArgs),
+    /// Set a value for all processes of a distributed system while they run, or unset it
+    Set(SetArgs),
 }
 
 #[derive(Debug, Args)]
@@ -43,13 +48,27 @@ struct CheckArgs {
     config: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct SetArgs {
+    /// What: section and key, such as gateway.sends_per_second
+    #[arg(value_name = "SECTION.KEY")]
+    name: String,
+    /// To this; without it the processes go by their own configuration again
+    #[arg(value_name = "VALUE")]
+    value: Option<String>,
+    /// The configuration of one of the processes, which tells where ZooKeeper is
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
 /// Variables of the client's commands, which no server's configuration has.
 const OF_CLIENTS: [&str; 2] = ["MPIM_SERVER", "MPIM_PROFILE"];
 
-pub(super) fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
     let path = match &args.action {
         Action::Print(FileArgs { config }) => config.as_deref(),
         Action::Check(CheckArgs { file, config }) => file.as_deref().or(config.as_deref()),
+        Action::Set(SetArgs { config, .. }) => config.as_deref(),
     };
     let config = Config::load(path, super::environment())?;
     let printed = match args.action {
@@ -61,6 +80,10 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
             }
             writeln!(io::stdout(), "ok")
         }
+        Action::Set(args) => {
+            set(&config, &args).await?;
+            writeln!(io::stdout(), "ok")
+        }
     };
     match printed {
         // Whoever reads has seen enough.
@@ -68,4 +91,21 @@ pub(super) fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
         printed => printed?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Checks the value as the processes will, and tells it to ZooKeeper.
+async fn set(config: &Config, args: &SetArgs) -> anyhow::Result<()> {
+    let keys: Vec<(&str, &str)> = Config::live_keys().collect();
+    let key = keys.iter().find(|(section, key)| args.name == format!("{section}.{key}"));
+    let Some(&key) = key else {
+        let names: Vec<String> = keys.iter().map(|(section, key)| format!("{section}.{key}")).collect();
+        bail!("{} cannot be set while processes run; these can: {}", args.name, names.join(", "));
+    };
+    if let Some(value) = &args.value {
+        config.with_live_values(&BTreeMap::from([(key, value.clone())]))?;
+    }
+    let registry = ZooKeeperRegistry::connect(config.zookeeper()).await?;
+    registry.set_config(&args.name, args.value.as_deref()).await?;
+    registry.close().await;
+    Ok(())
 }

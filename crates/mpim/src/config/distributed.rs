@@ -37,6 +37,9 @@ impl Config {
             let listen = &self.rpc.listen;
             missing.push(format!("[rpc] advertise: needed, as others do not reach {listen}: HOST:PORT where they do"));
         }
+        if self.zookeeper.username.is_empty() != self.zookeeper.password.is_none() {
+            missing.push("[zookeeper] username, password: both are needed, or none".into());
+        }
         if stores && self.mysql.url.is_none() {
             missing.push("[mysql] url: needed (or url_file): mysql://USER:PASSWORD@HOST:PORT/DATABASE".into());
         }
@@ -97,6 +100,10 @@ impl Config {
             servers: self.zookeeper.hosts.clone(),
             prefix: self.zookeeper.root.clone(),
             session_timeout: self.zookeeper.session_timeout,
+            credentials: self.zookeeper.password.as_ref().map(|password| zookeeper::Credentials {
+                user: self.zookeeper.username.clone(),
+                password: password.expose().to_owned(),
+            }),
             ..zookeeper::Config::default()
         }
     }

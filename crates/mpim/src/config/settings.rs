@@ -295,6 +295,11 @@ settings! {
         hosts: String = Addresses, "127.0.0.1:2181";
         /// The path under which everything is kept. Systems that share a ZooKeeper have one each.
         root: String = NodePath, "/mpim";
+        /// Who may read and change what is kept there, with the password; the same for all. Without them everybody may who
+        /// reaches ZooKeeper.
+        username: String = Text, "";
+        /// The password.
+        password: Option<Secret> = OptionalSecret, "";
         /// After so long without a word, ZooKeeper takes this process for gone.
         session_timeout: Duration = milliseconds(1_000..=600_000), 10_000;
     }
