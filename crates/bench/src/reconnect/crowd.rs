@@ -196,7 +196,7 @@ async fn stay(route: &Route, profile: Arc<MemoryProfile>, knocking: &Semaphore, 
             }
             // Told again for each try that fails.
             Event::Disconnected { .. } if std::mem::take(&mut is_up) => {
-                drop(counts.broken.fetch_add(1, Ordering::Relaxed))
+                counts.broken.fetch_add(1, Ordering::Relaxed);
             }
             Event::Entry { entry, .. } => {
                 let text = entry.content.as_ref().and_then(protocol::RawContent::text);
