@@ -134,7 +134,7 @@ async fn storm(
     let caught_up = async { tokio::try_join!(herald.tell(recorder), crowd.wait_for(heard, |heard| bar.at(heard))) };
     let caught_up = time::timeout(bench.args.patience, caught_up).await;
     let seconds = begun.elapsed().as_secs_f64();
-    let ended = (recorder.clock().now(), recorder.delivered_total());
+    let delivered = recorder.delivered_total();
     let begun = Instant::now();
     bench.server.cluster()?.start_again(killed).await?;
     let restart = begun.elapsed().as_secs_f64();
@@ -142,10 +142,9 @@ async fn storm(
     let late = || format!("only {} of {} clients have caught up in time", heard(crowd), crowd.users().len());
     caught_up.with_context(late)??;
     let after = bench.sample(recorder).await;
-    recorder.measure(before.at, ended.0);
     // The CPU time includes the gateway's start: with one of its processes away, the system's cannot be told.
     let span = Span::between(&before, &after);
-    let span = Span { seconds, messages: ended.1 - before.delivered, ..span };
+    let span = Span { seconds, messages: delivered - before.delivered, ..span };
     let errors_logged = bench.server.cluster()?.errors_logged()? - errors_before;
     Ok(Storm { course: Course { span, samples: Vec::new() }, seconds, errors_logged, restart })
 }
