@@ -83,7 +83,7 @@ fn route(method: &MethodDescriptor, extension: &ExtensionDescriptor) -> Result<R
     } else if let Some(name) = text("field").filter(|name| !name.is_empty()) {
         By::Route(match field(&name)?.kind() {
             Kind::Fixed64 | Kind::Uint64 => format!("::rpc::Route::Key(request.{name})"),
-            Kind::String => format!("::rpc::Route::text(&request.{name})"),
+            Kind::String => format!("::rpc::Route::text(&::protocol::name_key(&request.{name}))"),
             other => {
                 return Err(format!("{name} is a {other:?}; calls are routed by fixed64, uint64 and string").into());
             }

@@ -9,10 +9,10 @@ mod mpim;
 mod status;
 mod stores;
 
-use std::{path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
-use servers::{Lifetime, Member, Nginx, System};
+use servers::{Lifetime, Member, Nginx, Process, System};
 
 pub use self::status::{Health, Status, status};
 use self::{layout::Layout, mpim::Instance};
@@ -29,12 +29,28 @@ pub struct Size {
     pub services: u16,
 }
 
+/// A process that has come up. It lives on once it is remembered; until then it ends with who started it.
+struct Started {
+    member: Member,
+    process: Process,
+}
+
+impl Started {
+    fn of(name: &str, address: SocketAddr, process: Process) -> anyhow::Result<Self> {
+        Ok(Self { member: Member::of(name, address, &process)?, process })
+    }
+}
+
 /// Starts the system in `dir`, and tells each step as it is done. Returns where clients connect: Nginx.
 ///
 /// # Errors
 ///
-/// It runs already; a program is not installed (the message names Debian's package); something does not start. Whatever was
+/// It runs already; programs are not installed (the message names all of them, and Debian's packages); something does not start. Whatever was
 /// started is stopped again then.
+///
+/// # Cancel safety
+///
+/// Dropped, it leaves what it has started and remembered, for [`down`] to stop, and nothing else.
 pub async fn up(dir: &Path, size: Size, mut tell: impl FnMut(&str)) -> anyhow::Result<String> {
     let dir = &std::path::absolute(dir)?;
     let mut system = System::open(dir)?;
@@ -42,7 +58,13 @@ pub async fn up(dir: &Path, size: Size, mut tell: impl FnMut(&str)) -> anyhow::R
         let (name, dir) = (&member.name, dir.display());
         bail!("{name} is running already in {dir}; see mpim cluster status, or stop it by mpim cluster down");
     }
+    let missing: Vec<String> = servers::missing().iter().map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        bail!("{}", missing.join("\n"));
+    }
     system.members.clear();
+    // From now on there is a system here, whatever becomes of the start.
+    system.save()?;
     let layout = Layout::open(dir, size)?;
     match start(&layout, &mut system, &mut tell).await {
         Ok(()) => Ok(layout.url()),
@@ -56,9 +78,11 @@ pub async fn up(dir: &Path, size: Size, mut tell: impl FnMut(&str)) -> anyhow::R
 
 /// In the order in which one needs the other; each is remembered before the next one is started.
 async fn start(layout: &Layout, system: &mut System, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
-    let mut started = |member: Member| {
+    let mut started = |Started { member, mut process }: Started| {
         tell(&member.line());
-        Ok(system.remember(member)?)
+        system.remember(member)?;
+        process.leave();
+        Ok(())
     };
     stores::start(layout, &mut started).await?;
     let (gateways, services): (Vec<Instance>, Vec<Instance>) = layout.instances().partition(Instance::is_gateway);
@@ -68,7 +92,7 @@ async fn start(layout: &Layout, system: &mut System, tell: &mut impl FnMut(&str)
     let nginx = Nginx::start("nginx", &layout.dir("nginx"), &layout.nginx_configuration(), address, Lifetime::Detached)
         .await
         .context("in front of the gateways")?;
-    started(Member::of("nginx", address, &nginx.process)?)
+    started(Started::of("nginx", address, nginx.process)?)
 }
 
 /// Stops the system of `dir`, in the reverse order, and tells each step. What is not running any longer is passed over.
@@ -82,6 +106,7 @@ pub async fn down(dir: &Path, mut tell: impl FnMut(&str)) -> anyhow::Result<()> 
 }
 
 async fn stop(system: &mut System, tell: &mut impl FnMut(&str)) -> servers::Result<()> {
+    let mut saved = Ok(());
     while let Some(member) = system.members.last() {
         let how = match (member.process.is_running(), member.process.stop(STOP_WITHIN).await) {
             (false, _) => "had ended by itself",
@@ -90,7 +115,8 @@ async fn stop(system: &mut System, tell: &mut impl FnMut(&str)) -> servers::Resu
         };
         tell(&format!("{} {how}", member.name));
         system.members.pop();
-        system.save()?;
+        // Also where that cannot be written down, the rest is stopped.
+        saved = saved.and(system.save());
     }
-    Ok(())
+    saved
 }

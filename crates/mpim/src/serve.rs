@@ -6,28 +6,35 @@ mod back_ends;
 mod discovery;
 mod live;
 mod node_number;
+mod share;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use api::{GroupServer, MessageServer, PresenceServer, UserServer};
 use gateway::Gateway;
 use prometheus_client::registry::Registry as Metrics;
-use protocol::{GatewayId, IdGenerator};
-use queue::redis::RedisQueue;
+use protocol::{GatewayId, IdGenerator, UserId};
+use queue::{Queue as _, redis::RedisQueue};
 use registry::{Instance, Registration, ZooKeeperRegistry};
 use services::Clock;
 use store::mysql::MysqlStore;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use webhooks::Webhooks;
 
-use self::{back_ends::Connected, discovery::Discovery};
+use self::{back_ends::Connected, discovery::Discovery, share::Share};
 use crate::{
     assembly::{BackEnds, Bots, Local, Role, Stores},
     config::Config,
     logging::Levels,
-    monitor::{Monitor, Readiness},
+    monitor::{Exposition, Monitor, Readiness},
 };
 
+/// Between two looks for the message queue.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// The least time for calls, services and the store to end.
 const REST_MIN: Duration = Duration::from_secs(5);
 
@@ -66,8 +73,12 @@ impl Node {
     pub async fn start(config: &Config, roles: &[Role], listeners: Listeners, levels: Levels) -> anyhow::Result<Self> {
         let readiness = Readiness::new();
         let mut metrics = Metrics::default();
+        let exposed = Arc::new(OnceLock::new());
+        let exposition = exposition(Arc::clone(&exposed));
+        let monitor = Monitor::start(listeners.monitor, Arc::clone(&exposition), readiness.clone())?;
         let services: Vec<Role> = roles.iter().copied().filter(|role| *role != Role::Gateway).collect();
-        let Connected { registry, queue, stores } = back_ends::connect(config, !services.is_empty()).await?;
+        let Connected { registry, queue, stores } =
+            back_ends::connect(config, !services.is_empty(), &readiness).await?;
         queue.metrics().register(metrics.sub_registry_with_prefix("mpim"));
         let shared: Arc<dyn registry::Registry> = Arc::new(registry.clone());
         let lease = shared.lease_node().await?;
@@ -118,11 +129,13 @@ impl Node {
             (Some(user), Some((store, _)), Some(gateway)) => {
                 let own = server.as_ref().map(|server| advertised(config, server.address()));
                 let peers = discovery::endpoints(shared.watch(Role::User.name()).await?, &mut tasks);
+                let bell = local.bell.clone();
+                let share = Share::follow(peers, own, move || bell.ring(), &mut tasks);
                 let parts = webhooks::Parts {
                     store: store.clone(),
                     credentials: Arc::new(Bots(user.clone())),
                     server: format!("tcp://{gateway}").parse()?,
-                    is_ours: Arc::new(move |webhook| is_owner(&peers.borrow(), webhook, own.as_deref())),
+                    is_ours: Arc::new(move |webhook| share.holds(webhook)),
                     bell: local.bell.clone(),
                     ids: Arc::clone(&ids),
                     metrics: webhooks::Metrics::new(metrics.sub_registry_with_prefix("mpim_webhooks")),
@@ -133,16 +146,11 @@ impl Node {
         };
 
         let gateway_metrics = roles.contains(&Role::Gateway).then(|| gateway::Metrics::new(&mut metrics));
-        let metrics = Arc::new(metrics);
-        let exposition: crate::monitor::Exposition = Arc::new(move || {
-            let mut text = String::new();
-            // Writing to a String does not fail.
-            let _ = prometheus_client::encoding::text::encode(&mut text, &metrics);
-            text
-        });
-        let monitor = Monitor::start(listeners.monitor, exposition.clone(), readiness.clone())?;
+        // Nobody else has set it.
+        let _ = exposed.set(metrics);
         let gateway = match (listeners.clients, gateway_metrics) {
             (Some(listener), Some(gateway_metrics)) => {
+                until_queue_is_there(&queue, &readiness).await;
                 let gateway = Gateway::start(
                     gateway::Config { admin_key: config.admin_key(), ..config.gateway() },
                     GatewayId::new(ids.generate(clock.now()).get()),
@@ -202,12 +210,18 @@ impl Node {
         if let Some(gateway) = &self.gateway {
             gateway.leave();
         }
-        if let Some(webhooks) = self.webhooks {
-            webhooks.stop().await;
-        }
-        if let Some(gateway) = self.gateway {
-            gateway.drain(grace).await;
-        }
+        // Clients need not wait for webhooks' farewells.
+        let webhooks = async {
+            if let Some(webhooks) = self.webhooks {
+                webhooks.stop().await;
+            }
+        };
+        let clients = async {
+            if let Some(gateway) = self.gateway {
+                gateway.drain(grace).await;
+            }
+        };
+        let _ = tokio::join!(tokio::time::timeout(grace.max(REST_MIN), webhooks), clients);
         let rest = async {
             // Callers go elsewhere; what they have asked for is finished.
             self.registrations.clear();
@@ -226,6 +240,29 @@ impl Node {
             tracing::warn!("stopped before everything was written; what was acknowledged is");
         }
     }
+}
+
+/// Clients come to a gateway that hears something.
+async fn until_queue_is_there(queue: &RedisQueue, readiness: &Readiness) {
+    const WHAT: &str = "redis_queue";
+    while let Err(error) = queue.routes(&[UserId::new(1)]).await {
+        tracing::warn!(%error, "clients are taken once the message queue is there");
+        readiness.waits(WHAT, error.to_string());
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    readiness.has(WHAT);
+}
+
+/// The text of `/metrics`: empty until all figures are there.
+fn exposition(metrics: Arc<OnceLock<Metrics>>) -> Exposition {
+    Arc::new(move || {
+        let mut text = String::new();
+        if let Some(metrics) = metrics.get() {
+            // Writing to a String does not fail.
+            let _ = prometheus_client::encoding::text::encode(&mut text, metrics);
+        }
+        text
+    })
 }
 
 /// What others may call here.
@@ -265,9 +302,4 @@ fn advertised(config: &Config, listening: SocketAddr) -> String {
             None => address.clone(),
         },
     }
-}
-
-/// Whether this process, reached at `own`, is the one of these that something belongs to.
-fn is_owner(peers: &[rpc::Endpoint], key: u64, own: Option<&str>) -> bool {
-    rpc::owner_among(peers, key).is_some_and(|owner| Some(owner.address.as_str()) == own)
 }

@@ -62,6 +62,12 @@ pub enum Error {
     Io(String, #[source] io::Error),
 }
 
+/// All that is not on this machine of the programs that are run here, one [`Error::Missing`] each.
+pub fn missing() -> Vec<Error> {
+    let programs = [redis::program(), mariadb::program(), zookeeper::program().map(|(java, _)| java), nginx::program()];
+    programs.into_iter().filter_map(Result::err).collect()
+}
+
 impl Error {
     fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();

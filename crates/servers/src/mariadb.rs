@@ -35,7 +35,7 @@ impl MariaDb {
     ///
     /// It is not installed, or does not serve.
     pub async fn start(name: &str, dir: &Path, port: u16, arguments: &[&str], lifetime: Lifetime) -> Result<Self> {
-        let path = find("mariadbd", PACKAGE)?;
+        let path = program()?;
         let data = dir.join("data");
         // One that starts removes the temporary tables that it finds, also those of others who run.
         let temporary = dir.join("tmp");
@@ -105,6 +105,11 @@ impl MariaDb {
         };
         self.process.until(READY_WITHIN, greets).await
     }
+}
+
+/// The executable.
+pub(crate) fn program() -> Result<PathBuf> {
+    find("mariadbd", PACKAGE)
 }
 
 /// Makes the system tables.

@@ -1,6 +1,11 @@
 //! Nginx.
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -53,7 +58,7 @@ impl Nginx {
         address: SocketAddr,
         lifetime: Lifetime,
     ) -> Result<Self> {
-        let path = find("nginx", PACKAGE)?;
+        let path = program()?;
         fs::create_dir_all(dir).map_err(Error::io(dir.display().to_string()))?;
         let file = dir.join("nginx.conf");
         fs::write(&file, configuration).map_err(Error::io(file.display().to_string()))?;
@@ -87,4 +92,9 @@ impl Nginx {
         let id = Pid::from_raw(i32::try_from(self.process.id()).unwrap_or(0));
         kill(id, Signal::SIGHUP).map_err(|error| Error::Io("nginx".into(), error.into()))
     }
+}
+
+/// The executable.
+pub(crate) fn program() -> Result<PathBuf> {
+    find("nginx", PACKAGE)
 }

@@ -29,16 +29,17 @@ const TAIL_BYTES: usize = 2_000;
 pub enum Lifetime {
     /// As long as its [`Process`], and no longer than this process, however that ends.
     Bound,
-    /// Until it is stopped; it outlives this process.
+    /// Until it is stopped, also by others: it may outlive this process, once it is [left](Process::leave).
     Detached,
 }
 
-/// A running program. Dropped, it is killed if it is [bound](Lifetime::Bound).
+/// A running program. Dropped, it is killed, unless it was [left](Self::leave).
 #[derive(Debug)]
 pub struct Process {
     program: Program,
     child: Child,
     lifetime: Lifetime,
+    left: bool,
 }
 
 impl Process {
@@ -50,7 +51,7 @@ impl Process {
     pub fn start(program: Program, lifetime: Lifetime) -> Result<Self> {
         fs::create_dir_all(&program.dir).map_err(Error::io(program.dir.display().to_string()))?;
         let child = spawn(&program, lifetime)?;
-        Ok(Self { program, child, lifetime })
+        Ok(Self { program, child, lifetime, left: false })
     }
 
     /// Its process id.
@@ -88,6 +89,11 @@ impl Process {
             }
             sleep(LOOK_AGAIN).await;
         }
+    }
+
+    /// Lets it live on when this is dropped, if it is [detached](Lifetime::Detached): somebody knows of it now.
+    pub fn leave(&mut self) {
+        self.left = self.lifetime == Lifetime::Detached;
     }
 
     /// Ends it and all that it started at once, as a crash would (`kill -9`).
@@ -151,7 +157,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.lifetime == Lifetime::Bound {
+        if !self.left {
             self.kill();
         }
     }

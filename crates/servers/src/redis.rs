@@ -1,6 +1,12 @@
 //! Redis: alone, as a cluster of three, and with Sentinels.
 
-use std::{fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -36,7 +42,7 @@ impl Redis {
     ///
     /// It is not installed, or does not serve.
     pub async fn start(name: &str, dir: &Path, port: u16, arguments: &[&str], lifetime: Lifetime) -> Result<Self> {
-        let path = find("redis-server", PACKAGE)?;
+        let path = program()?;
         let port_text = port.to_string();
         let own = ["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         let program = Program::new(name, path, dir, own.iter().chain(arguments));
@@ -68,6 +74,11 @@ impl Redis {
         };
         self.process.until(READY_WITHIN, serves).await
     }
+}
+
+/// The executable.
+pub(crate) fn program() -> Result<PathBuf> {
+    find("redis-server", PACKAGE)
 }
 
 /// Whether the server at an address answers a line with something that contains `wanted`, within a second.
@@ -159,7 +170,7 @@ impl Sentinel {
     ///
     /// Redis is not installed, or does not serve.
     pub async fn start(dir: &Path, lifetime: Lifetime) -> Result<Self> {
-        let path = find("redis-server", PACKAGE)?;
+        let path = program()?;
         let master = Redis::start("redis-master", &dir.join("master"), free_port(), &[], lifetime).await?;
         let master_port = master.port.to_string();
         let follow = ["--replicaof", "127.0.0.1", &master_port];

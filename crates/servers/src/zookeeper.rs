@@ -46,8 +46,7 @@ impl ZooKeeper {
     }
 
     fn launch(name: &str, dir: &Path, port: u16, ensemble: &str, lifetime: Lifetime) -> Result<Self> {
-        let java = find("java", "default-jre-headless")?;
-        let classes = class_path()?;
+        let (java, classes) = program()?;
         let data = dir.join("data");
         fs::create_dir_all(&data).map_err(Error::io(data.display().to_string()))?;
         let file = dir.join("zoo.cfg");
@@ -128,6 +127,11 @@ impl Ensemble {
     pub fn addresses(&self) -> String {
         self.members.iter().map(|member| member.address().to_string()).collect::<Vec<_>>().join(",")
     }
+}
+
+/// What runs it, and what it is made of.
+pub(crate) fn program() -> Result<(PathBuf, OsString)> {
+    Ok((find("java", "default-jre-headless")?, class_path()?))
 }
 
 /// ZooKeeper's archive names the libraries it needs, all in the same directory.

@@ -32,8 +32,12 @@ async fn redis_serves_is_killed_and_serves_again_where_it_was() {
 #[tokio::test]
 async fn a_detached_server_lives_on_until_it_is_stopped_by_who_knows_it() {
     let dir = tempfile::tempdir().unwrap();
-    let redis = Redis::start("redis", dir.path(), free_port(), &[], Lifetime::Detached).await.unwrap();
+    let start = async || Redis::start("redis", dir.path(), free_port(), &[], Lifetime::Detached).await.unwrap();
+    let given_up = start().await.process.id();
+    assert!(Known::of(given_up).is_none(), "nobody knew of it yet");
+    let mut redis = start().await;
     let (known, address) = (Known::of(redis.process.id()).unwrap(), redis.address());
+    redis.process.leave();
     drop(redis);
     assert!(known.is_running() && accepts(address));
     assert!(known.memory().unwrap() > 0 && known.cpu().is_some());

@@ -21,7 +21,7 @@ pub struct Parts {
     pub credentials: Arc<dyn Credentials>,
     /// The gateway, or what is in front of several.
     pub server: Server,
-    /// Whether a webhook, by its id, is to be delivered by this process; asked again and again, as others come and go. Where
+    /// Whether a webhook, by its id, is to be delivered by this process; asked again whenever the bell rings, as others come and go. Where
     /// two deliver for a moment, receivers see the same `webhook-id` twice.
     pub is_ours: Arc<dyn Fn(u64) -> bool + Send + Sync>,
     /// Rung when something changed; see [`Announcing`](crate::Announcing).

@@ -20,6 +20,7 @@ use super::{
     Connection, Hub,
     groups::{Answer, GroupEntry, Steps},
     is_past,
+    sessions::CHECK_EVERY,
 };
 use crate::frame::Push;
 
@@ -37,6 +38,7 @@ pub(super) struct Listener {
     checks: JoinSet<Answer>,
     /// Whether sessions have ended is asked about; at most once at a time.
     session_checks: JoinSet<()>,
+    sessions_at: Instant,
     /// Something was lost, and not everybody was told.
     resync_is_due: bool,
     resync_not_before: Instant,
@@ -47,8 +49,17 @@ impl Listener {
     pub(super) fn new(hub: Arc<Hub>, subscription: Arc<dyn Subscription>) -> Self {
         let now = Instant::now();
         let (checks, session_checks) = (JoinSet::new(), JoinSet::new());
-        let routes_at = now + ROUTES_INTERVAL;
-        Self { hub, subscription, checks, session_checks, resync_is_due: false, resync_not_before: now, routes_at }
+        let (routes_at, sessions_at) = (now + ROUTES_INTERVAL, now + CHECK_EVERY);
+        Self {
+            hub,
+            subscription,
+            checks,
+            session_checks,
+            sessions_at,
+            resync_is_due: false,
+            resync_not_before: now,
+            routes_at,
+        }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -91,6 +102,10 @@ impl Listener {
             self.resync_not_before = Instant::now() + RESYNC_INTERVAL;
             let everybody = self.hub.state.lock().connections.values().cloned().collect::<Vec<_>>();
             self.resync(everybody);
+            self.sessions_at = Instant::now();
+        }
+        if is_past(self.sessions_at) {
+            self.sessions_at = Instant::now() + CHECK_EVERY;
             // One that is under way may have asked before something was lost, and asks once more.
             while self.session_checks.try_join_next().is_some() {}
             if self.session_checks.is_empty() {

@@ -17,6 +17,9 @@ use super::Hub;
 const CHECKS_MAX: usize = 64;
 /// All are asked about once more after this: an instance of the user service hears of what another one did a moment later.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// All are asked about so often in any case: who connects just when a session ends may be let in by an instance that has not
+/// heard of it, and the push that closes connections has come before.
+pub(super) const CHECK_EVERY: Duration = Duration::from_secs(60);
 
 impl Hub {
     /// Asks about each session, and closes the connections of those that have ended: the push that was to tell it may be

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
-use servers::{Lifetime, Member, Process, Program};
+use servers::{Lifetime, Process, Program};
 
-use super::layout::Layout;
+use super::{Started, layout::Layout};
 use crate::config::variable;
 
 /// They serve in a fraction of a second, but for the first, which makes the database's tables.
@@ -42,19 +42,19 @@ impl Instance {
 pub(super) async fn start(
     layout: &Layout,
     instances: Vec<Instance>,
-    mut started: impl FnMut(Member) -> anyhow::Result<()>,
+    mut started: impl FnMut(Started) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut failed = None;
-    for member in join_all(instances.iter().map(|instance| one(layout, instance))).await {
-        match member {
-            Ok(member) => started(member)?,
+    for one in join_all(instances.iter().map(|instance| one(layout, instance))).await {
+        match one {
+            Ok(one) => started(one)?,
             Err(error) => failed = failed.or(Some(error)),
         }
     }
     failed.map_or(Ok(()), Err)
 }
 
-async fn one(layout: &Layout, instance: &Instance) -> anyhow::Result<Member> {
+async fn one(layout: &Layout, instance: &Instance) -> anyhow::Result<Started> {
     let dir = layout.dir(&instance.name);
     let program = std::env::current_exe().context("cannot tell which program this is")?;
     let configuration = layout.configuration();
@@ -68,7 +68,7 @@ async fn one(layout: &Layout, instance: &Instance) -> anyhow::Result<Member> {
     let program = Program { environment, ..Program::new(instance.name.clone(), program, &dir, arguments) };
     let mut process = Process::start(program, Lifetime::Detached)?;
     process.until(READY_WITHIN, async || is_ready(monitor).await).await?;
-    Ok(Member::of(&instance.name, monitor, &process)?)
+    Started::of(&instance.name, monitor, process)
 }
 
 /// Whether a process of MPIM says that it is.

@@ -3,9 +3,12 @@
 use std::{fs, path::Path};
 
 use anyhow::Context as _;
-use servers::{Lifetime, MariaDb, Member, Redis, ZooKeeper};
+use servers::{Lifetime, MariaDb, Redis, ZooKeeper};
 
-use super::layout::{Layout, Secret};
+use super::{
+    Started,
+    layout::{Layout, Secret},
+};
 use crate::secrets::private;
 
 /// The cache forgets what was used least when it is full.
@@ -16,7 +19,7 @@ const QUEUE: [&str; 2] = ["--maxmemory-policy", "noeviction"];
 /// Starts them side by side. What has come up is told in any case, with the error of the first that has not.
 pub(super) async fn start(
     layout: &Layout,
-    mut started: impl FnMut(Member) -> anyhow::Result<()>,
+    mut started: impl FnMut(Started) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let (cache, queue, mariadb, zookeeper) = tokio::join!(
         redis(layout, "redis-cache", &CACHE),
@@ -25,36 +28,36 @@ pub(super) async fn start(
         zookeeper(layout),
     );
     let mut failed = None;
-    for member in [cache, queue, mariadb, zookeeper] {
-        match member {
-            Ok(member) => started(member)?,
+    for one in [cache, queue, mariadb, zookeeper] {
+        match one {
+            Ok(one) => started(one)?,
             Err(error) => failed = failed.or(Some(error)),
         }
     }
     failed.map_or(Ok(()), Err)
 }
 
-async fn redis(layout: &Layout, name: &'static str, arguments: &[&str]) -> anyhow::Result<Member> {
+async fn redis(layout: &Layout, name: &'static str, arguments: &[&str]) -> anyhow::Result<Started> {
     let dir = layout.dir(name);
     let password = layout.secret(Secret::Stores)?;
     // Not an argument: those are seen by everybody on the machine.
     let own = own_file(&dir, "password.conf", &format!("requirepass {password}\n"))?;
     let arguments: Vec<&str> = ["--include", &own].into_iter().chain(arguments.iter().copied()).collect();
     let server = Redis::start(name, &dir, layout.port(name), &arguments, Lifetime::Detached).await?;
-    Ok(Member::of(name, server.address(), &server.process)?)
+    Started::of(name, server.address(), server.process)
 }
 
-async fn mariadb(layout: &Layout) -> anyhow::Result<Member> {
+async fn mariadb(layout: &Layout) -> anyhow::Result<Started> {
     let dir = layout.dir("mariadb");
     let setup = format!("--init-file={}", own_file(&dir, "setup.sql", &layout.database_setup()?)?);
     let server = MariaDb::start("mariadb", &dir, layout.port("mariadb"), &[&setup], Lifetime::Detached).await?;
-    Ok(Member::of("mariadb", server.address(), &server.process)?)
+    Started::of("mariadb", server.address(), server.process)
 }
 
-async fn zookeeper(layout: &Layout) -> anyhow::Result<Member> {
+async fn zookeeper(layout: &Layout) -> anyhow::Result<Started> {
     let (dir, port) = (layout.dir("zookeeper"), layout.port("zookeeper"));
     let server = ZooKeeper::start("zookeeper", &dir, port, Lifetime::Detached).await?;
-    Ok(Member::of("zookeeper", server.address(), &server.process)?)
+    Started::of("zookeeper", server.address(), server.process)
 }
 
 /// Writes a file that only its owner may read, for a server in `dir`; its path.

@@ -9,6 +9,7 @@ use std::{
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::up::Signals;
 use crate::cluster::{self, Health, Size, Status};
 
 /// Run a whole distributed system on this machine.
@@ -56,7 +57,18 @@ struct Dir {
 pub(super) async fn run(args: ClusterArgs) -> anyhow::Result<ExitCode> {
     match args.action {
         Action::Up { dir, gateways, services } => {
-            let url = cluster::up(&dir.dir, Size { gateways, services }, tell).await?;
+            let mut signals = Signals::new()?;
+            let started = tokio::select! {
+                started = cluster::up(&dir.dir, Size { gateways, services }, tell) => Some(started?),
+                signal = signals.next() => {
+                    tell(&format!("{signal}: stopping what runs"));
+                    None
+                }
+            };
+            let Some(url) = started else {
+                cluster::down(&dir.dir, tell).await?;
+                return Ok(ExitCode::FAILURE);
+            };
             print(&format!("ready {url}"))?;
         }
         Action::Status { dir, json } => {

@@ -33,7 +33,7 @@ impl Config {
         if (1..tls.len()).contains(&tls.iter().filter(|file| file.is_some()).count()) {
             missing.push("[rpc] tls_certificate, tls_key, tls_authority: all three are needed, or none".into());
         }
-        if self.rpc.advertise.is_none() && is_everywhere(&self.rpc.listen) {
+        if stores && self.rpc.advertise.is_none() && is_everywhere(&self.rpc.listen) {
             let listen = &self.rpc.listen;
             missing.push(format!("[rpc] advertise: needed, as others do not reach {listen}: HOST:PORT where they do"));
         }
@@ -211,7 +211,10 @@ mod tests {
             missing.iter().map(|line| line.split(':').next().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names(&all), ["[rpc] secret", "[mysql] url", "[server] secret_key"]);
-        assert_eq!(names(&config("").missing_to_serve(&[Role::Gateway])), ["[rpc] secret"]);
+        assert_eq!(
+            names(&config("[rpc]\nlisten = \"0.0.0.0:1\"\n").missing_to_serve(&[Role::Gateway])),
+            ["[rpc] secret"]
+        );
         let wrong = config(
             "[rpc]\nsecret = \"short\"\nlisten = \"0.0.0.0:7000\"\ntls_key = \"k\"\n[server]\nsecret_key = \"ab\"\nadmin_key = \"x\"\n",
         );

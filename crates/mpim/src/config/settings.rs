@@ -113,7 +113,7 @@ const CONNECTIONS: Whole<usize> = Whole(1..=10_000_000);
 const MIB: u64 = 1024 * 1024;
 const DAY: u64 = 24 * 3_600;
 const TTL: std::ops::RangeInclusive<u64> = 1..=30 * DAY;
-const REDIS_TIMEOUT: std::ops::RangeInclusive<u64> = 1..=600_000;
+const REDIS_TIMEOUT: std::ops::RangeInclusive<u64> = 10..=600_000;
 
 settings! {
     /// The process.
@@ -306,9 +306,7 @@ settings! {
         /// A replica to read history from, by its URL.
         replica_url: Option<Secret> = OptionalSecret, "";
         /// Connections at most, to each of them.
-        max_connections: u32 = Whole(1..=10_000), 16;
-        /// How long a statement or a free connection may take.
-        timeout: Duration = milliseconds(1..=600_000), 10_000;
+        max_connections: u32 = Whole(2..=10_000), 16;
     }
 
     /// The embedded store.
@@ -354,7 +352,7 @@ settings! {
         /// The password.
         password: Option<Secret> = OptionalSecret, "";
         /// Connections at most.
-        max_connections: u32 = Whole(1..=10_000), 50;
+        max_connections: u32 = Whole(2..=10_000), 50;
         /// How long an answer may take.
         timeout: Duration = milliseconds(REDIS_TIMEOUT), 5_000;
         /// How long what is known of a user is kept.
@@ -382,14 +380,14 @@ settings! {
         /// The password.
         password: Option<Secret> = OptionalSecret, "";
         /// Connections at most.
-        max_connections: u32 = Whole(1..=10_000), 100;
+        max_connections: u32 = Whole(2..=10_000), 100;
         /// How long an answer may take.
         timeout: Duration = milliseconds(REDIS_TIMEOUT), 5_000;
         /// Entries in one publication.
         batch_size: usize = Whole(1..=10_000), 100;
         /// The longest that an entry waits for others to be published with it.
-        batch_timeout: Duration = milliseconds(0..=60_000), 1_000;
+        batch_timeout: Duration = milliseconds(1..=60_000), 1_000;
         /// Attempts to publish before an entry is left to catching up.
-        max_retries: u32 = Whole(0..=100), 3;
+        max_retries: u32 = Whole(1..=100), 3;
     }
 }

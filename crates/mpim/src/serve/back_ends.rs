@@ -8,7 +8,7 @@ use queue::redis::RedisQueue;
 use registry::ZooKeeperRegistry;
 use store::mysql::MysqlStore;
 
-use crate::config::Config;
+use crate::{config::Config, monitor::Readiness};
 
 /// Connections to the other programs.
 pub(super) struct Connected {
@@ -18,24 +18,27 @@ pub(super) struct Connected {
     pub(super) stores: Option<(Arc<MysqlStore>, Arc<RedisCache>)>,
 }
 
-/// Connects; `with_stores` also to database and cache. Redis may be away: it costs nothing but time, and is connected to once it is
+/// Connects; `with_stores` also to database and cache. What it waits for stands in `readiness`. Redis may be away: it costs nothing but time, and is connected to once it is
 /// there.
 ///
 /// # Errors
 ///
 /// All that cannot be used or reached, one line each.
-pub(super) async fn connect(config: &Config, with_stores: bool) -> anyhow::Result<Connected> {
+pub(super) async fn connect(config: &Config, with_stores: bool, readiness: &Readiness) -> anyhow::Result<Connected> {
     let database = async {
-        match config.mysql().filter(|_| with_stores) {
-            Some(mysql) => {
-                MysqlStore::open(mysql).await.map(Some).map_err(|error| format!("[mysql] {}", chain(&error)))
-            }
-            None => Ok(None),
-        }
+        let Some(mysql) = config.mysql().filter(|_| with_stores) else { return Ok(None) };
+        readiness.waits("mysql", "the database has not been opened yet");
+        let store = MysqlStore::open(mysql).await.map_err(|error| format!("[mysql] {}", chain(&error)))?;
+        readiness.has("mysql");
+        Ok(Some(store))
     };
     let registry = async {
-        let connected = ZooKeeperRegistry::connect(config.zookeeper()).await;
-        connected.map_err(|error| format!("[zookeeper] {}", chain(&error)))
+        let zookeeper = config.zookeeper();
+        readiness.waits("zookeeper", format!("no session with {} yet", zookeeper.servers));
+        let connected = ZooKeeperRegistry::connect(zookeeper).await;
+        let registry = connected.map_err(|error| format!("[zookeeper] {}", chain(&error)))?;
+        readiness.has("zookeeper");
+        Ok(registry)
     };
     let queue = RedisQueue::start(config.redis_queue()).map_err(|error| format!("[redis_queue] {}", chain(&error)));
     let cache = with_stores.then(|| RedisCache::start(&config.redis_cache())).transpose();

@@ -1,12 +1,18 @@
 //! The live configuration: what may change while a system runs, from the registry, over the file and the environment.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use gateway::Limits;
 use registry::Registry;
-use tokio::task::JoinSet;
+use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 
 use crate::{config::Config, logging::Levels};
+
+/// Section and key.
+type Key = (&'static str, &'static str);
+
+/// Between two tries to read a value.
+const READ_AGAIN: Duration = Duration::from_secs(5);
 
 /// Changes a gateway's rates.
 pub(super) type LimitsSetter = Box<dyn Fn(Limits) + Send + Sync>;
@@ -19,25 +25,12 @@ pub(super) async fn follow(
     set_limits: Option<LimitsSetter>,
     levels: Levels,
 ) {
-    let (changed, mut changes) = tokio::sync::mpsc::channel(1);
+    let (changed, mut changes) = mpsc::channel(1);
     let mut watching = JoinSet::new();
-    for (section, key) in Config::live_keys() {
-        let name = format!("{section}.{key}");
-        match registry.config(&name).await {
-            Ok(mut value) => {
-                let changed = changed.clone();
-                watching.spawn(async move {
-                    loop {
-                        let now = value.borrow_and_update().clone();
-                        if changed.send(((section, key), now)).await.is_err() || value.changed().await.is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-            Err(error) => tracing::warn!(%error, name, "changes of this value will not be noticed"),
-        }
+    for key in Config::live_keys() {
+        watching.spawn(follow_one(Arc::clone(&registry), key, changed.clone()));
     }
+    drop(changed);
     let mut values = BTreeMap::new();
     let mut current = base.clone();
     while let Some((key, value)) = changes.recv().await {
@@ -63,6 +56,24 @@ pub(super) async fn follow(
                 tracing::error!(%mistakes, "a value of the live configuration is refused; the one before stays");
                 values = before;
             }
+        }
+    }
+}
+
+/// Tells each value of a key, from the present one on.
+async fn follow_one(registry: Arc<dyn Registry>, (section, key): Key, changed: mpsc::Sender<(Key, Option<String>)>) {
+    let name = format!("{section}.{key}");
+    let mut value = loop {
+        match registry.config(&name).await {
+            Ok(value) => break value,
+            Err(error) => tracing::debug!(%error, name, "a value of the live configuration cannot be read yet"),
+        }
+        sleep(READ_AGAIN).await;
+    };
+    loop {
+        let now = value.borrow_and_update().clone();
+        if changed.send(((section, key), now)).await.is_err() || value.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -21,9 +21,15 @@ mod receiver;
 mod wire_client;
 
 mod chat;
+mod cluster;
 mod gateways;
+mod live;
+mod outages;
 mod people;
 mod proxy;
+mod serve;
 mod services;
+mod sessions;
 mod stores;
 mod system;
+mod webhooks;

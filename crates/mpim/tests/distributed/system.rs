@@ -38,6 +38,11 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// Only what processes of MPIM stand on; they are [added](System::add).
+    pub fn none() -> Self {
+        Self::of(&[])
+    }
+
     /// Two gateways, and two processes that run all services: `gateway-1`, `services-1`, …
     pub fn small() -> Self {
         Self::of(&[("services", &["user", "message", "presence", "group"]), ("gateway", &["gateway"])])
@@ -150,7 +155,9 @@ impl System {
         };
         // Webhooks are delivered by way of the second gateway.
         let addresses: Vec<SocketAddr> = setup.processes.iter().map(|_| free_address()).collect();
-        system.environment.push(("MPIM_WEBHOOKS_GATEWAY".into(), addresses.last().unwrap().to_string()));
+        system
+            .environment
+            .extend(addresses.last().map(|address| ("MPIM_WEBHOOKS_GATEWAY".into(), address.to_string())));
         for ((name, roles), address) in setup.processes.iter().zip(addresses) {
             let instance = system.launch(name, roles, address);
             system.instances.insert(name.clone(), instance);

@@ -131,6 +131,10 @@ impl Server {
             "rediss" => true,
             _ => return Err(format!("url is {shown:?}, and must be {FORMS}")),
         };
+        // Otherwise a part of the password would be taken for a host, and shown.
+        if rest.rsplit_once('@').is_some_and(|(login, _)| login.contains(['/', '@'])) {
+            return Err("url: '/' and '@' in user or password have to be percent-encoded (%2F, %40)".into());
+        }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (credentials, hosts) = authority.rsplit_once('@').map_or((None, authority), |(c, hosts)| (Some(c), hosts));
         let (user, password) = credentials.map_or(Ok((None, None)), parse_credentials)?;

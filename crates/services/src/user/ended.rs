@@ -11,20 +11,27 @@ const CLEAR_EVERY: usize = 1_024;
 /// Checked at each authentication, in memory.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
+    sessions: RwLock<Sessions>,
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
     /// When each ended session's last token is over.
-    over_ms: RwLock<HashMap<SessionId, i64>>,
+    over_ms: HashMap<SessionId, i64>,
+    added: usize,
 }
 
 impl Ended {
     pub(super) fn contains(&self, session: SessionId) -> bool {
-        self.over_ms.read().contains_key(&session)
+        self.sessions.read().over_ms.contains_key(&session)
     }
 
     pub(super) fn add(&self, session: SessionId, now_ms: i64, over_ms: i64) {
-        let mut ended = self.over_ms.write();
-        ended.insert(session, over_ms);
-        if ended.len().is_multiple_of(CLEAR_EVERY) {
-            ended.retain(|_, over_ms| *over_ms > now_ms);
+        let mut sessions = self.sessions.write();
+        sessions.over_ms.insert(session, over_ms);
+        sessions.added += 1;
+        if sessions.added.is_multiple_of(CLEAR_EVERY) {
+            sessions.over_ms.retain(|_, over_ms| *over_ms > now_ms);
         }
     }
 }

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::{ended::Ended, ms, renamed::Renamed};
 use crate::Clock;
 
-/// Each look goes back by this beyond the one before: clocks differ, and what is dated may be stored a while later.
-const OVERLAP: Duration = Duration::from_secs(60);
+/// Each look goes back by this beyond the one before: clocks of machines may differ by minutes, and what is dated is stored only
+/// once its transaction has got its locks, which takes two minutes at most.
+const OVERLAP: Duration = Duration::from_secs(600);
 
 /// What is kept in memory of sessions and names while tokens about them are about.
 #[derive(Clone)]

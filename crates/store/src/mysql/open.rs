@@ -7,11 +7,14 @@ use sqlx::{
     mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode},
     pool::PoolConnectionMetadata,
 };
+use tokio::time::timeout;
 
 use super::{MysqlConfig, MysqlStore, Shared, Tls, marks, replica::Replica, schema};
 
 /// How long a call waits for a connection, and a new connection for the server, before it fails as certainly not stored.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(5);
+/// To find out why there is none.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
 /// A connection that was not used for so long is asked whether it lives before it is used.
 const TRUSTED_FOR: Duration = Duration::from_secs(2);
 /// Idle connections are closed after this.
@@ -42,9 +45,17 @@ pub enum OpenError {
     /// Too few connections are allowed.
     #[error("connections_max is {0}: at least 2 are needed, one to read and one to write")]
     TooFewConnections(u32),
-    /// The database cannot be reached, or does not let us in.
+    /// The database does not say what its schema is.
     #[error("the database cannot be opened: {0}")]
     Connect(#[source] sqlx::Error),
+    /// There is no connection to the database, or it does not let us in.
+    #[error("the database at {server} cannot be reached: {source}")]
+    Unreachable {
+        /// Its host and port.
+        server: String,
+        /// Why.
+        source: sqlx::Error,
+    },
     /// A newer program has been here.
     #[error(
         "the database has schema version {found}, this program knows versions up to {known}: use the newer program that made it"
@@ -83,8 +94,11 @@ pub(super) async fn open(config: &MysqlConfig) -> Result<MysqlStore, OpenError> 
         None => None,
     };
     let half = config.connections_max / 2;
-    let writers = pool(half, &WRITING).connect_with(options.clone()).await.map_err(OpenError::Connect)?;
-    let mut connection = writers.acquire().await.map_err(OpenError::Connect)?;
+    let writers = match pool(half, &WRITING).connect_with(options.clone()).await {
+        Ok(writers) => writers,
+        Err(error) => return Err(unopened(&options, why(&options, error).await)),
+    };
+    let mut connection = writers.acquire().await.map_err(|error| unopened(&options, error))?;
     schema::bring_up_to_date(&mut connection).await?;
     drop(connection);
     let readers = pool(config.connections_max - half, &READING).connect_lazy_with(options);
@@ -94,6 +108,21 @@ pub(super) async fn open(config: &MysqlConfig) -> Result<MysqlStore, OpenError> 
     // It ends with the store, whose queue closes then.
     tokio::spawn(gatherer.run(Arc::downgrade(&shared)));
     Ok(MysqlStore { shared })
+}
+
+fn unopened(options: &MySqlConnectOptions, source: sqlx::Error) -> OpenError {
+    OpenError::Unreachable { server: format!("{}:{}", options.get_host(), options.get_port()), source }
+}
+
+/// Why there is no connection: a pool tells only that it has waited for one.
+async fn why(options: &MySqlConnectOptions, error: sqlx::Error) -> sqlx::Error {
+    if !matches!(error, sqlx::Error::PoolTimedOut) {
+        return error;
+    }
+    match timeout(LOOK_WITHIN, MySqlConnection::connect_with(options)).await {
+        Ok(Err(reason)) => reason,
+        Ok(Ok(_)) | Err(_) => error,
+    }
 }
 
 fn options(url: &str, which: &'static str, tls: &Tls) -> Result<MySqlConnectOptions, OpenError> {
