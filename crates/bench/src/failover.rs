@@ -59,15 +59,14 @@ pub(crate) async fn run(bench: &mut Bench, args: &ReconnectArgs) -> Result<Repor
     let from = start + bench.args.warm_up;
     chat.talk(Times { start, from, until: from + patience });
     time::sleep_until(from.into()).await;
-    let storm = time::timeout(patience, storm(bench, &mut crowd, &herald, victim, &recorder)).await;
+    let storm = storm(bench, &mut crowd, &herald, victim, &recorder).await;
     chat.fall_silent();
     bench.drain(&recorder).await;
-    let (broken, heard) = (crowd.broken(), crowd.heard());
+    let broken = crowd.broken();
     receivers.close().await;
     crowd.end().await?;
     chat.close().await?;
-    let Storm { course, seconds, errors_logged, restart } =
-        storm.with_context(|| format!("only {heard} of {} messages came in time", 2 * args.clients))??;
+    let Storm { course, seconds, errors_logged, restart } = storm?;
 
     let cpu = course.span.cpu_seconds.map(|cpu| cpu * 1e6 / broken.max(1) as f64);
     let course = Course { span: Span { cpu_seconds: None, system: None, ..course.span }, ..course };
@@ -131,20 +130,21 @@ async fn storm(
     recorder.measure(before.at, u64::MAX);
     let begun = Instant::now();
     let killed = bench.server.cluster()?.kill(victim).await?;
-    tokio::try_join!(
-        herald.tell(recorder),
-        crowd.wait_for(|crowd| crowd.heard() - heard_before, |heard| bar.at(heard))
-    )?;
+    let heard = |crowd: &Crowd| crowd.heard() - heard_before;
+    let caught_up = async { tokio::try_join!(herald.tell(recorder), crowd.wait_for(heard, |heard| bar.at(heard))) };
+    let caught_up = time::timeout(bench.args.patience, caught_up).await;
     let seconds = begun.elapsed().as_secs_f64();
-    let ended = (recorder.clock().now(), recorder.delivered_total());
+    let delivered = recorder.delivered_total();
     let begun = Instant::now();
     bench.server.cluster()?.start_again(killed).await?;
     let restart = begun.elapsed().as_secs_f64();
+    // Not before the system is whole again.
+    let late = || format!("only {} of {} clients have caught up in time", heard(crowd), crowd.users().len());
+    caught_up.with_context(late)??;
     let after = bench.sample(recorder).await;
-    recorder.measure(before.at, ended.0);
     // The CPU time includes the gateway's start: with one of its processes away, the system's cannot be told.
     let span = Span::between(&before, &after);
-    let span = Span { seconds, messages: ended.1 - before.delivered, ..span };
+    let span = Span { seconds, messages: delivered - before.delivered, ..span };
     let errors_logged = bench.server.cluster()?.errors_logged()? - errors_before;
     Ok(Storm { course: Course { span, samples: Vec::new() }, seconds, errors_logged, restart })
 }

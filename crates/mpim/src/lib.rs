@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod embedded;
+mod listener;
 pub mod logging;
 mod monitor;
 mod secrets;

@@ -79,7 +79,7 @@ impl Node {
         let services: Vec<Role> = roles.iter().copied().filter(|role| *role != Role::Gateway).collect();
         let Connected { registry, queue, stores } =
             back_ends::connect(config, !services.is_empty(), &readiness).await?;
-        queue.metrics().register(metrics.sub_registry_with_prefix("mpim_queue"));
+        queue.metrics().register(metrics.sub_registry_with_prefix("mpim"));
         let shared: Arc<dyn registry::Registry> = Arc::new(registry.clone());
         let lease = shared.lease_node().await?;
         let newest = match &stores {
@@ -90,14 +90,14 @@ impl Node {
         let mut tasks = JoinSet::new();
         tasks.spawn(node_number::keep(lease, Arc::clone(&shared), Arc::clone(&ids)));
 
-        let rpc_metrics = rpc::Metrics::new(metrics.sub_registry_with_prefix("mpim_rpc"));
+        let rpc_metrics = rpc::Metrics::new(&mut metrics);
         let security = config.rpc_security().map_err(anyhow::Error::msg)?;
         let discovery = Discovery::start(&*shared, &security, &config.rpc_channel(), &rpc_metrics, &readiness).await?;
         let clock = Clock::system();
         let local = match &stores {
             None => Local::default(),
             Some((store, cache)) => {
-                cache.metrics().register(metrics.sub_registry_with_prefix("mpim_cache"));
+                cache.metrics().register(metrics.sub_registry_with_prefix("mpim"));
                 let back_ends = BackEnds {
                     stores: Stores::of(store),
                     cache: cache.clone(),

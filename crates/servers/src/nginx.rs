@@ -30,6 +30,16 @@ pub struct Nginx {
 const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 impl Nginx {
+    /// The gateways as a configuration lists them: one that does not take a connection gets none for a while; if that is so of
+    /// all, they are busy rather than gone, and all are tried.
+    pub fn gateways(addresses: impl IntoIterator<Item = SocketAddr> + Clone) -> String {
+        let servers = |settings: &str| -> String {
+            let server = |address| format!("server {address} {settings};\n        ");
+            addresses.clone().into_iter().map(server).collect()
+        };
+        servers("max_fails=1 fail_timeout=5s") + servers("backup max_fails=0").trim_end()
+    }
+
     /// The line of a configuration that lets it speak TCP (`stream`); empty where that is built in.
     pub fn stream_module() -> String {
         if Path::new(STREAM_MODULE).exists() { format!("load_module {STREAM_MODULE};") } else { String::new() }

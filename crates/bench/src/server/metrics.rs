@@ -20,9 +20,13 @@ pub(crate) async fn usage(url: &str) -> Option<Usage> {
     parse(&metrics(url).await?)
 }
 
-/// The sum of a metric, whatever its labels, of the server at `http://host:port`; nothing if it does not answer.
+/// The sum of a metric, whatever its labels, of the server at `http://host:port`; nothing if it does not answer, or has no such metric.
 pub(super) async fn sum(url: &str, name: &str) -> Option<f64> {
-    Some(values(&metrics(url).await?, name).sum())
+    total(&metrics(url).await?, name)
+}
+
+fn total(metrics: &str, name: &str) -> Option<f64> {
+    values(metrics, name).reduce(|sum, value| sum + value)
 }
 
 async fn metrics(url: &str) -> Option<String> {
@@ -70,7 +74,7 @@ mod tests {
             process_resident_memory_bytes{node=\"1\"} 1.5e7 1700000000\n# EOF\n";
         assert_eq!(parse(response), Some(Usage { cpu_seconds: 12.25, rss_bytes: 15_000_000, parts: None }));
         let requests = "x_total{kind=\"a\"} 3\nx_total{kind=\"b\"} 4\nx_total_other 9\n";
-        assert_eq!(values(requests, "x_total").sum::<f64>(), 7.0);
+        assert_eq!((total(requests, "x_total"), total(requests, "y_total")), (Some(7.0), None));
         assert_eq!(parse("HTTP/1.0 404 Not Found\r\n\r\n"), None);
     }
 

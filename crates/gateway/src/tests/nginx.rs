@@ -36,7 +36,6 @@ impl Front {
     async fn before(gateways: &[SocketAddr], tls: Option<&Files>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let [http, tcp] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
-        let servers = gateways.iter().map(|gateway| format!("server {gateway} max_fails=1 fail_timeout=5s;"));
         let listen = |address| if tls.is_some() { format!("{address} ssl") } else { format!("{address}") };
         let certificate = tls.map_or_else(String::new, |files| {
             let path = |name| files.path(name).display().to_string();
@@ -46,7 +45,7 @@ impl Front {
         let configuration = fs::read_to_string(template)
             .unwrap()
             .replace("${MPIM_MODULES}", &Nginx::stream_module())
-            .replace("${MPIM_GATEWAYS}", &servers.collect::<String>())
+            .replace("${MPIM_GATEWAYS}", &Nginx::gateways(gateways.iter().copied()))
             .replace("${MPIM_HTTP_LISTEN}", &listen(http))
             .replace("${MPIM_TCP_LISTEN}", &listen(tcp))
             .replace("${MPIM_TLS}", &certificate)

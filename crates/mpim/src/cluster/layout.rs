@@ -195,10 +195,10 @@ impl Layout {
     /// Nginx in front of the gateways: HTTP and WebSocket on one port, TCP on another.
     pub(super) fn nginx_configuration(&self) -> String {
         let gateways = self.instances().filter(Instance::is_gateway);
-        let server = |gateway: Instance| format!("server {} max_fails=1 fail_timeout=5s;", self.address(&gateway.name));
+        let gateways: Vec<SocketAddr> = gateways.map(|gateway| self.address(&gateway.name)).collect();
         NGINX
             .replace("${MPIM_MODULES}", &Nginx::stream_module())
-            .replace("${MPIM_GATEWAYS}", &gateways.map(server).collect::<Vec<_>>().join("\n        "))
+            .replace("${MPIM_GATEWAYS}", &Nginx::gateways(gateways))
             .replace("${MPIM_HTTP_LISTEN}", &self.nginx_address().to_string())
             .replace("${MPIM_TCP_LISTEN}", &self.address("nginx-tcp").to_string())
             .replace("${MPIM_TLS}", "")

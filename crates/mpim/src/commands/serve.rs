@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use tokio::net::TcpListener;
 
 use super::up::{Signals, raise_open_files, ready};
 use crate::{
     assembly::Role,
     config::Config,
+    listener,
     logging::Logging,
     serve::{Listeners, Node},
 };
@@ -64,7 +64,7 @@ pub(super) async fn run(mut args: ServeArgs) -> anyhow::Result<()> {
 /// Takes the addresses, or tells all that are taken already.
 async fn listen(config: &Config, roles: &[Role]) -> anyhow::Result<Listeners> {
     let bind = async |what: &str, address: &str| {
-        let bound = TcpListener::bind(address).await;
+        let bound = listener::listen(address).await;
         bound.with_context(|| format!("{what}: cannot listen on {address}"))
     };
     let clients = async {

@@ -17,6 +17,7 @@ use tokio::{
 use crate::{
     config::{Config, Follower},
     embedded::{Embedded, Parts},
+    listener,
     logging::Logging,
 };
 
@@ -82,7 +83,7 @@ async fn follow(path: Option<&Path>, config: &Config, embedded: &Embedded, loggi
 }
 
 async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(listen)
+    listener::listen(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}; choose another address with --listen HOST:PORT"))
 }
