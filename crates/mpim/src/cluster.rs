@@ -45,8 +45,8 @@ impl Started {
 ///
 /// # Errors
 ///
-/// It runs already; programs are not installed (the message names all of them, and Debian's packages); something does not start. Whatever was
-/// started is stopped again then.
+/// It runs already; programs are not installed (the message names all of them, and Debian's packages); something does not
+/// start. Whatever was started is stopped again then.
 ///
 /// # Cancel safety
 ///

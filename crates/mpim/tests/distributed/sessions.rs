@@ -44,7 +44,7 @@ async fn end_a_session(system: &System, name: &str) -> Ended {
 
 impl Ended {
     /// Its connections end in time, and those of the other session stay.
-    async fn is_disconnected(self, within: Duration) {
+    async fn until_disconnected(self, within: Duration) {
         for online in &self.ended {
             let ended = until("it ends", async || matches!(online.client.state(), State::Stopped { .. }));
             timeout(within, ended).await.expect("its connection ends in time");
@@ -59,7 +59,7 @@ impl Ended {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_ended_by_one_user_service_is_refused_by_the_other_within_three_seconds() {
-    end_a_session(System::shared().await, "ended").await.is_disconnected(REFUSED_WITHIN).await;
+    end_a_session(System::shared().await, "ended").await.until_disconnected(REFUSED_WITHIN).await;
 }
 
 /// The message that would tell the gateways is lost, as the queue is not there: the session is refused as quickly, and its connections end
@@ -70,7 +70,7 @@ async fn a_session_ended_while_the_queue_is_away_is_refused_and_disconnected_all
     system.queue.process.kill();
     let ended = end_a_session(&system, "unheard").await;
     system.queue.restart().await.unwrap();
-    ended.is_disconnected(DISCONNECTED_WITHIN).await;
+    ended.until_disconnected(DISCONNECTED_WITHIN).await;
 }
 
 /// A session that was ended does not come back by its refresh token, whichever instance is asked, and a log-in does.
