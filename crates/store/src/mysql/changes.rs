@@ -58,8 +58,11 @@ pub(super) async fn pins(connection: &mut MySqlConnection, sight: &Sight, limit:
     let found = sqlx::query(
         "SELECT message.position, message.id, message.sender, message.time_ms, message.content, message.kind,
              message.withheld,
-             (SELECT content FROM entries WHERE conversation = pins.conversation AND target = pins.target AND kind = ?
-                  AND (withheld = 0 OR sender = ?) ORDER BY position DESC LIMIT 1)
+             (SELECT pinning.content FROM changes JOIN entries AS pinning
+                  ON pinning.conversation = changes.conversation AND pinning.position = changes.position
+              WHERE changes.conversation = pins.conversation AND changes.target = pins.target AND pinning.kind = ?
+                  AND (pinning.withheld = 0 OR pinning.sender = ?)
+              ORDER BY changes.position DESC LIMIT 1)
          FROM pins JOIN entries AS message
              ON message.conversation = pins.conversation AND message.position = pins.target
          WHERE pins.conversation = ? ORDER BY pins.position DESC",

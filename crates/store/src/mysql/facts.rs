@@ -346,8 +346,10 @@ impl Facts {
     ) -> sqlx::Result<()> {
         for &(log, target, reader) in pins {
             let row = sqlx::query(
-                "SELECT content FROM entries WHERE conversation = ? AND target = ? AND kind = ?
-                     AND (withheld = 0 OR sender = ?) ORDER BY position DESC LIMIT 1",
+                "SELECT content FROM changes JOIN entries
+                     ON entries.conversation = changes.conversation AND entries.position = changes.position
+                 WHERE changes.conversation = ? AND changes.target = ? AND kind = ? AND (withheld = 0 OR sender = ?)
+                 ORDER BY changes.position DESC LIMIT 1",
             )
             .bind(column(log.get()))
             .bind(column(target))
