@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use cache::{Cache, Found, LookupConfig, redis::Config};
 use servers::{Lifetime, Redis, RedisCluster, Sentinel};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::{
-    bed::{self, EVENTUALLY},
+    bed::{self, eventually},
     lookups::{Database, Process, lookup},
 };
 
@@ -66,12 +66,11 @@ async fn while_redis_stands_still_look_ups_go_on_and_use_it_again_when_it_goes_o
     other.is_found_again(1).await;
     server.process.pause();
     answers_come_from_the_database(&process, &database).await;
-    // Long enough for the connection to be given up.
-    let paused = Instant::now();
-    while paused.elapsed() < Duration::from_secs(4) {
+    eventually("the connection is given up", async || {
         assert_eq!(process.get(1).await.unwrap(), "name 1");
-        sleep(Duration::from_millis(50)).await;
-    }
+        process.cache.metrics().connected.get() == 0
+    })
+    .await;
     process.set(1, "new").await;
     assert_eq!(process.get(1).await.unwrap(), "new");
     server.process.resume();
@@ -108,11 +107,7 @@ async fn an_invalidation_that_failed_is_made_good_for_everybody_although_nobody_
     assert_eq!(writer.get(1).await.unwrap(), "new");
     assert_eq!(writer.cache.metrics().invalidations_owed.get(), 1);
     ask::<()>(&server, &["ACL", "SETUSER", "writer", "on"]).await;
-    let end = Instant::now() + EVENTUALLY;
-    while reader.get(1).await.unwrap() != "new" {
-        assert!(Instant::now() < end, "it stays");
-        sleep(Duration::from_millis(20)).await;
-    }
+    eventually("what is owed is paid", async || reader.get(1).await.unwrap() == "new").await;
     assert_eq!(writer.cache.metrics().invalidations_owed.get(), 0);
 }
 
@@ -135,11 +130,7 @@ async fn what_redis_uses_and_how_it_answers_is_counted() {
     process.is_found_again(1).await;
     let metrics = process.cache.metrics();
     assert!(metrics.hits.get() > 0 && metrics.misses.get() > 0);
-    let end = Instant::now() + EVENTUALLY;
-    while metrics.memory_bytes.get() < 100_000 {
-        assert!(Instant::now() < end, "{metrics:?}");
-        sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the memory is told", async || metrics.memory_bytes.get() >= 100_000).await;
     let mut registry = prometheus_client::registry::Registry::default();
     metrics.register(&mut registry);
     let mut text = String::new();

@@ -12,9 +12,9 @@ use std::{
 use cache::{Cache, Lookup, LookupConfig, redis::RedisCache};
 use parking_lot::Mutex;
 use prost::Message;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use crate::bed::EVENTUALLY;
+use crate::bed::eventually;
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Name {
@@ -83,16 +83,12 @@ impl Process {
 
     /// Asks until the back end knows the value.
     pub(crate) async fn is_found_again(&self, id: u64) {
-        let end = Instant::now() + EVENTUALLY;
-        loop {
+        eventually("it is found in Redis", async || {
             let hits = self.names.counts().hits;
             self.get(id).await;
-            if self.names.counts().hits > hits {
-                return;
-            }
-            assert!(Instant::now() < end, "it is not found in Redis any more: {:?}", self.names.counts());
-            sleep(Duration::from_millis(20)).await;
-        }
+            self.names.counts().hits > hits
+        })
+        .await;
     }
 }
 

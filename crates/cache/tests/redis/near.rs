@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use cache::{LookupConfig, Near};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::{
-    bed::{self, EVENTUALLY},
+    bed::{self, eventually},
     lookups::{Database, Process, lookup},
 };
 
@@ -24,24 +24,17 @@ fn two(url: &str) -> [Process; 2] {
 
 /// Asks until the process answers from its own copy.
 async fn is_near(process: &Process, id: u64) {
-    let end = Instant::now() + EVENTUALLY;
-    loop {
+    eventually("it is kept near", async || {
         let hits = process.names.counts().near_hits;
         process.get(id).await;
-        if process.names.counts().near_hits > hits {
-            return;
-        }
-        assert!(Instant::now() < end, "nothing is kept near: {:?}", process.names.counts());
-        sleep(Duration::from_millis(5)).await;
-    }
+        process.names.counts().near_hits > hits
+    })
+    .await;
 }
 
 async fn becomes(process: &Process, id: u64, wanted: &str) -> Duration {
     let began = Instant::now();
-    while process.get(id).await.unwrap() != wanted {
-        assert!(began.elapsed() < EVENTUALLY, "the copy is not dropped");
-        sleep(Duration::from_millis(1)).await;
-    }
+    eventually("the copy is dropped", async || process.get(id).await.unwrap() == wanted).await;
     began.elapsed()
 }
 

@@ -16,8 +16,20 @@ use tokio::sync::OnceCell;
 
 /// What must become true becomes true within this.
 pub(crate) const EVENTUALLY: Duration = Duration::from_secs(60);
+/// Between two looks at whether it is.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// More than this a gateway does not leave unread in these tests.
 pub(crate) const MAILBOX: usize = 1_000;
+
+/// Looks again and again whether something is so; fails if it does not come about.
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let look = async {
+        while !is_so().await {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    assert!(tokio::time::timeout(EVENTUALLY, look).await.is_ok(), "not within {EVENTUALLY:?}: {what}");
+}
 
 /// A directory for a server. All are below the build's, which nobody minds.
 pub(crate) fn dir(name: &str) -> PathBuf {

@@ -12,7 +12,7 @@ use servers::Redis;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    bed::{self, EVENTUALLY},
+    bed::{self, EVENTUALLY, eventually},
     load::{Account, Gateway, Load, ONE, group, publication},
 };
 
@@ -37,15 +37,8 @@ pub(crate) async fn ask<T: redis::FromRedisValue>(server: &Redis, command: &[&st
 }
 
 pub(crate) async fn routes_become(queue: &RedisQueue, user: UserId, wanted: &[GatewayId]) {
-    let end = Instant::now() + EVENTUALLY;
-    loop {
-        let routes = queue.routes(&[user]).await;
-        if routes.as_ref().is_ok_and(|routes| routes[0] == wanted) {
-            return;
-        }
-        assert!(Instant::now() < end, "routes are {routes:?}, wanted {wanted:?}");
-        sleep(Duration::from_millis(20)).await;
-    }
+    let what = format!("the routes of {user} are {wanted:?}");
+    eventually(&what, async || queue.routes(&[user]).await.is_ok_and(|routes| routes[0] == wanted)).await;
 }
 
 /// Publishes to a topic until the gateway hears it.
@@ -92,10 +85,7 @@ async fn after_redis_was_killed_and_came_back_empty_everything_heals() {
     for _ in 0..2 {
         load.goes_on(2_000).await;
         server.process.kill();
-        let failed = load.failed();
-        while load.failed() == failed {
-            sleep(Duration::from_millis(5)).await;
-        }
+        load.fails().await;
         server.restart().await.unwrap();
         let back = Instant::now();
         load.goes_on(500).await;
@@ -228,18 +218,14 @@ async fn tens_of_thousands_of_topics_are_heard_again_after_their_connection_brok
     let killed: u64 = ask(&server, &["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     assert_eq!(killed, 1);
     is_heard(&service, &*subscription, group(TOPICS - 1)).await;
-    let end = Instant::now() + EVENTUALLY;
-    loop {
+    eventually("all are subscribed", async || {
         let [_, channels]: [String; 2] =
             ask::<Vec<String>>(&server, &["PUBSUB", "NUMSUB", "none"]).await.try_into().unwrap();
         assert_eq!(channels, "0");
         let stats: String = ask(&server, &["INFO", "stats"]).await;
-        if stats.contains(&format!("pubsub_channels:{}\r", TOPICS + 1)) {
-            break;
-        }
-        assert!(Instant::now() < end, "{stats}");
-        sleep(Duration::from_millis(20)).await;
-    }
+        stats.contains(&format!("pubsub_channels:{}\r", TOPICS + 1))
+    })
+    .await;
     is_heard(&service, &*subscription, group(0)).await;
 }
 

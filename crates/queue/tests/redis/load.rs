@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::bed::EVENTUALLY;
+use crate::bed::{EVENTUALLY, eventually};
 
 pub(crate) const ONE: GatewayId = GatewayId::new(1);
 /// That nothing more comes is judged after this.
@@ -91,16 +91,13 @@ impl Load {
     pub(crate) async fn goes_on(&self, count: u64) {
         let done = || self.published() - self.failed();
         let wanted = done() + count;
-        let end = Instant::now() + EVENTUALLY;
-        while done() < wanted {
-            assert!(
-                Instant::now() < end,
-                "{} of {} failed, publishing does not go on",
-                self.failed(),
-                self.published()
-            );
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually("publishing goes on", async || done() >= wanted).await;
+    }
+
+    /// Waits until it is noticed that publishing fails.
+    pub(crate) async fn fails(&self) {
+        let before = self.failed();
+        eventually("publishing fails", async || self.failed() > before).await;
     }
 
     /// Stops, and returns how many were handed to the queue, whatever became of them.

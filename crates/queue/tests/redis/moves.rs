@@ -69,10 +69,7 @@ async fn topics_and_routes_follow_their_slots_and_survive_a_server_of_the_cluste
     routes_become(&service, ALICE, &[ONE]).await;
 
     cluster.nodes[2].process.kill();
-    let failed = load.failed();
-    while load.failed() == failed {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    load.fails().await;
     cluster.nodes[2].restart().await.unwrap();
     load.goes_on(1_000).await;
     routes_become(&service, ALICE, &[ONE]).await;

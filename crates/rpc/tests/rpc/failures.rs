@@ -28,7 +28,10 @@ fn figure(registry: &Registry, name: &str) -> u64 {
 async fn a_lost_connection_is_told_honestly() {
     let (server, told) = server().await;
     let proxy = Proxy::to(server.address().to_string()).await;
-    let (channel, _endpoints) = channel(std::slice::from_ref(&proxy.address));
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let (channel, _endpoints) =
+        channel_with(std::slice::from_ref(&proxy.address), secret(), channel_config(), &metrics);
     ask(&channel, &ONCE, number(0)).await.unwrap();
     // Some requests stay in sockets on the way, some are not even sent: the proxy takes nothing any more.
     let mut calls = JoinSet::new();
@@ -45,8 +48,8 @@ async fn a_lost_connection_is_told_honestly() {
     for n in 2..100 {
         calls.spawn(call(n));
     }
-    // Beyond what sockets take.
-    sleep(Duration::from_millis(100)).await;
+    // They are more than sockets take.
+    eventually("all are made", || figure(&registry, "mpim_rpc_calls_total") == 100).await;
     proxy.end();
     let (mut unknown, mut not_done) = (0, 0);
     while let Some(call) = calls.join_next().await {
