@@ -241,6 +241,15 @@ mod tests {
     }
 
     #[test]
+    fn a_password_that_is_not_encoded_is_shown_nowhere() {
+        for url in ["redis://u:pa/ss@host", "redis://:se/cr@et@host:7000/1", "redis+cluster://u:pa/ss@one,two"] {
+            let error = parse(url).err().unwrap().to_string();
+            assert!(error.contains("percent-encoded"), "{error}");
+            assert!(!["u:", "/ss", "se/", "cr"].iter().any(|part| error.contains(part)), "{error}");
+        }
+    }
+
+    #[test]
     fn bad_settings_are_all_named_and_passwords_never() {
         let config = Config {
             url: "http://somebody:secret@host".into(),
