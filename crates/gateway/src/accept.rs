@@ -4,7 +4,6 @@ use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use protocol::TCP_PREFACE;
 use tokio::{
-    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
@@ -16,7 +15,7 @@ use crate::{
     http,
     origin::{self, Introduced},
     session,
-    socket::{Ahead, Socket},
+    socket::{Ahead, Listener, Socket, Wire},
     tls::Certificate,
     transport::{Tcp, WebSocket},
 };
@@ -29,7 +28,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// Accepts until the gateway drains; each connection is a task of `connections`. With a certificate, everything is in TLS.
 pub(crate) async fn run(
     shared: Arc<Shared>,
-    listener: TcpListener,
+    listener: Listener,
     certificate: Option<Arc<Certificate>>,
     connections: TaskTracker,
 ) {
@@ -62,30 +61,23 @@ pub(crate) async fn run(
 }
 
 /// Has a permit before it accepts: what exceeds the limit waits in the kernel.
-async fn accept(
-    permits: &Arc<Semaphore>,
-    listener: &TcpListener,
-) -> io::Result<(OwnedSemaphorePermit, TcpStream, IpAddr)> {
+async fn accept(permits: &Arc<Semaphore>, listener: &Listener) -> io::Result<(OwnedSemaphorePermit, Wire, IpAddr)> {
     let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    Ok((permit, stream, peer.ip().to_canonical()))
+    Ok((permit, stream, peer))
 }
 
 /// One connection, to its end. What the phases need is boxed and freed with each, as an idle connection lives in the
 /// last one.
 async fn serve(
     shared: Arc<Shared>,
-    stream: TcpStream,
+    stream: Wire,
     peer: IpAddr,
     certificate: Option<Arc<Certificate>>,
     (_permit, mut place): (OwnedSemaphorePermit, Option<Place>),
 ) {
     shared.metrics.connections.inc();
     let _counted = Counted(shared.clone());
-    // Without it, small frames wait for the acknowledgement of the ones before.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a socket does not take TCP_NODELAY");
-    }
     let greeted = tokio::select! {
         () = shared.draining.cancelled() => return,
         greeted = timeout(shared.config.handshake_timeout, Box::pin(greet(&shared, stream, peer, certificate))) => greeted,
@@ -118,12 +110,7 @@ struct Greeted {
 }
 
 /// What comes before the protocol: who it is, if a proxy says so, and the handshake of TLS, if that is spoken here.
-async fn greet(
-    shared: &Shared,
-    stream: TcpStream,
-    peer: IpAddr,
-    certificate: Option<Arc<Certificate>>,
-) -> Option<Greeted> {
+async fn greet(shared: &Shared, stream: Wire, peer: IpAddr, certificate: Option<Arc<Certificate>>) -> Option<Greeted> {
     let mut stream = Ahead::new(stream);
     let mut address = peer;
     if shared.is_proxy(peer) {

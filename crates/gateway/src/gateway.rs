@@ -25,6 +25,7 @@ use crate::{
     http::Http,
     hub::Hub,
     origin, outbox,
+    socket::Listener,
     tls::Certificate,
 };
 
@@ -148,13 +149,13 @@ impl Gateway {
             closer: Closer::start()?,
             unwritten: Arc::default(),
         });
-        connections.spawn(accept::run(shared.clone(), listener, certificate, connections.clone()));
+        connections.spawn(accept::run(shared.clone(), listener.into(), certificate, connections.clone()));
         Ok(Self { shared, address, connections, hub_tasks, stop_hub })
     }
 
     /// Accepts on another listener as well, where nothing is in TLS: for what is on this machine, or in a network of its own.
-    pub fn accept_plain(&self, listener: TcpListener) {
-        self.connections.spawn(accept::run(self.shared.clone(), listener, None, self.connections.clone()));
+    pub fn accept_plain(&self, listener: impl Into<Listener>) {
+        self.connections.spawn(accept::run(self.shared.clone(), listener.into(), None, self.connections.clone()));
     }
 
     /// The address that clients connect to.

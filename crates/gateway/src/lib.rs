@@ -39,4 +39,5 @@ pub use config::{AdminKey, Config, InvalidAdminKey, Limits, Rate};
 pub use gateway::{Error, Gateway};
 pub use metrics::Metrics;
 pub use origin::{InvalidNetwork, Network};
+pub use socket::{Listener, SAME_MACHINE};
 pub use tls::{TlsError, TlsFiles};

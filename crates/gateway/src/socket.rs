@@ -1,7 +1,9 @@
-//! A client's socket, plain or under TLS, whose first bytes can be looked at before anybody reads it.
+//! A client's socket, by TCP or on this machine, plain or under TLS, whose first bytes can be looked at before anybody reads
+//! it; and what such sockets come from.
 
 use std::{
     io,
+    net::{IpAddr, Ipv4Addr},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -9,20 +11,65 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 /// Bytes looked at in one go. What was looked at is freed once it is read.
 const LOOK_BYTES: usize = 512;
+
+/// Where clients come in.
+#[derive(Debug)]
+pub enum Listener {
+    /// By TCP.
+    Tcp(TcpListener),
+    /// By a Unix socket: a proxy on this machine. Its address is [`SAME_MACHINE`].
+    Unix(UnixListener),
+}
+
+/// The address of whoever comes by a Unix socket, which tells none.
+pub const SAME_MACHINE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(listener: UnixListener) -> Self {
+        Self::Unix(listener)
+    }
+}
+
+impl Listener {
+    /// The next connection, and from where it is. Cancel safe.
+    pub(crate) async fn accept(&self) -> io::Result<(Wire, IpAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Without it, small frames wait for the acknowledgement of the ones before.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a socket does not take TCP_NODELAY");
+                }
+                Ok((Either::Left(stream), peer.ip().to_canonical()))
+            }
+            Self::Unix(listener) => Ok((Either::Right(listener.accept().await?.0), SAME_MACHINE)),
+        }
+    }
+}
+
+/// What a connection runs over.
+pub(crate) type Wire = Either<TcpStream, UnixStream>;
 
 /// A client's socket. Under TLS it is boxed, so that a plain one takes no more memory than before there was TLS.
 #[derive(Debug)]
 pub(crate) enum Socket {
     /// As it is.
-    Plain(Ahead<TcpStream>),
+    Plain(Ahead<Wire>),
     /// With everything in TLS.
-    Tls(Box<Ahead<TlsStream<Ahead<TcpStream>>>>),
+    Tls(Box<Ahead<TlsStream<Ahead<Wire>>>>),
 }
 
 impl Socket {

@@ -1,8 +1,13 @@
 //! Sockets that clients and other processes connect to.
 
-use std::{io, net::SocketAddr};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::{fs::FileTypeExt as _, net::UnixStream},
+    path::Path,
+};
 
-use tokio::net::{TcpListener, TcpSocket, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket, lookup_host};
 
 /// Connections that wait to be accepted at most, unless the system allows fewer (`net.core.somaxconn`). When a gateway is lost,
 /// all of its clients knock at the others at once. Who finds no room is heard a second later, which a proxy before the gateways
@@ -33,6 +38,23 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Listens on a Unix socket; the one that an ended process left is replaced.
+///
+/// # Errors
+///
+/// Somebody listens there, something else is there, or the directory cannot be written.
+pub(crate) fn listen_at(path: &Path) -> io::Result<UnixListener> {
+    match fs::symlink_metadata(path) {
+        Ok(file) if !file.file_type().is_socket() => return Err(io::ErrorKind::AlreadyExists.into()),
+        Ok(_) if UnixStream::connect(path).is_ok() => return Err(io::ErrorKind::AddrInUse.into()),
+        Ok(_) => fs::remove_file(path)?,
+        Err(_) => {}
+    }
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(path)?;
+    socket.listen(BACKLOG)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -56,6 +78,22 @@ mod tests {
         // Those that found no room would be let in by nobody.
         let all = timeout(Duration::from_secs(30), knocking.join_all()).await.expect("some found no room");
         assert!(all.iter().all(Result::is_ok));
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_taken_from_nobody_who_listens_and_what_is_no_socket_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("clients.sock");
+        let first = listen_at(&path).unwrap();
+        assert_eq!(listen_at(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        // As a process leaves it that was killed.
+        assert!(path.exists());
+        let _second = listen_at(&path).unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "mine").unwrap();
+        assert_eq!(listen_at(&file).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&file).unwrap(), b"mine");
     }
 
     #[tokio::test]

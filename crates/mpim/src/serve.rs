@@ -22,7 +22,11 @@ use queue::{Queue as _, redis::RedisQueue};
 use registry::{Instance, Registration, ZooKeeperRegistry};
 use services::Clock;
 use store::mysql::MysqlStore;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+    task::JoinSet,
+};
 use webhooks::Webhooks;
 
 use self::{back_ends::Connected, discovery::Discovery, share::Share};
@@ -42,6 +46,8 @@ const REST_MIN: Duration = Duration::from_secs(5);
 pub struct Listeners {
     /// For clients, if it is a gateway.
     pub clients: Option<TcpListener>,
+    /// For those on this machine, if it is a gateway and there is to be one.
+    pub socket: Option<UnixListener>,
     /// For other processes, if it runs services.
     pub rpc: Option<TcpListener>,
     /// For those who run it.
@@ -162,6 +168,9 @@ impl Node {
                     readiness.ready(),
                 )
                 .await?;
+                if let Some(socket) = listeners.socket {
+                    gateway.accept_plain(socket);
+                }
                 let address = gateway.local_addr().to_string();
                 registrations.push(shared.register(instance(config, Role::Gateway, address)).await?);
                 Some(gateway)

@@ -19,7 +19,7 @@ use std::{io, path::PathBuf};
 pub use self::{
     known::Known,
     mariadb::MariaDb,
-    nginx::Nginx,
+    nginx::{Nginx, Upstream},
     port::free_port,
     process::{Lifetime, Process},
     program::{Program, find},

@@ -9,7 +9,7 @@ use std::{
 
 use nix::{
     sys::signal::{Signal, kill},
-    unistd::Pid,
+    unistd::{Pid, geteuid},
 };
 use tokio::net::TcpStream;
 
@@ -18,6 +18,21 @@ use crate::{Error, Lifetime, Process, Program, Result, find};
 const PACKAGE: &str = "nginx libnginx-mod-stream";
 /// It serves some 10 ms after it was started.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A gateway behind an nginx.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The Unix socket where it listens as well, if any.
+    pub socket: Option<PathBuf>,
+}
+
+impl From<SocketAddr> for Upstream {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, socket: None }
+    }
+}
 
 /// An nginx with a configuration of its own.
 #[derive(Debug)]
@@ -31,13 +46,14 @@ const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 impl Nginx {
     /// The gateways as a configuration lists them: one that does not take a connection gets none for a while; if that is so of
-    /// all, they are busy rather than gone, and all are tried.
-    pub fn gateways(addresses: impl IntoIterator<Item = SocketAddr> + Clone) -> String {
-        let servers = |settings: &str| -> String {
-            let server = |address| format!("server {address} {settings};\n        ");
-            addresses.clone().into_iter().map(server).collect()
-        };
-        servers("max_fails=1 fail_timeout=5s") + servers("backup max_fails=0").trim_end()
+    /// all, they are busy rather than gone, and all are tried, by TCP, where connections may wait longer.
+    pub fn gateways(gateways: &[Upstream]) -> String {
+        let first = gateways.iter().map(|Upstream { address, socket }| {
+            let socket = socket.as_ref().map(|path| format!("\"unix:{}\"", path.display()));
+            format!("server {} max_fails=1 fail_timeout=5s;", socket.unwrap_or_else(|| address.to_string()))
+        });
+        let then = gateways.iter().map(|gateway| format!("server {} backup max_fails=0;", gateway.address));
+        first.chain(then).collect::<Vec<_>>().join("\n        ")
     }
 
     /// The line of a configuration that lets it speak TCP (`stream`); empty where that is built in.
@@ -45,7 +61,7 @@ impl Nginx {
         if Path::new(STREAM_MODULE).exists() { format!("load_module {STREAM_MODULE};") } else { String::new() }
     }
 
-    /// Starts one with this configuration, which names no user, pid file nor daemon mode, and listens on `address` among
+    /// Starts one with this configuration, whose workers are of the same user; it names no user, pid file nor daemon mode, and listens on `address` among
     /// others; waits until it accepts there. Paths in it are relative to `dir`.
     ///
     /// # Errors
@@ -63,6 +79,8 @@ impl Nginx {
         let file = dir.join("nginx.conf");
         fs::write(&file, configuration).map_err(Error::io(file.display().to_string()))?;
         let prefix = dir.as_os_str().to_owned();
+        // Those of root would be nobody's, and not reach what is in somebody's directory.
+        let user = if geteuid().is_root() { "user root; " } else { "" };
         let arguments = [
             "-p".into(),
             prefix,
@@ -71,7 +89,7 @@ impl Nginx {
             "-e".into(),
             "stderr".into(),
             "-g".into(),
-            "daemon off; pid nginx.pid;".into(),
+            format!("{user}daemon off; pid nginx.pid;").into(),
         ];
         // Its workers would live on without it.
         let program = Program { last_signal: Signal::SIGTERM, ..Program::new(name, path, dir, arguments) };

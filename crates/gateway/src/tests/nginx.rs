@@ -7,11 +7,11 @@ use protocol::{
     wire::{ClientFrame, ErrorCode, LogIn, client_frame::Body as Request, server_frame::Body},
 };
 use rustls::pki_types::ServerName;
-use servers::{Lifetime, Nginx, free_port};
+use servers::{Lifetime, Nginx, Upstream, free_port};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::{TcpSocket, TcpStream},
+    net::{TcpSocket, TcpStream, UnixListener},
 };
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
@@ -33,7 +33,7 @@ struct Front {
 }
 
 impl Front {
-    async fn before(gateways: &[SocketAddr], tls: Option<&Files>) -> Self {
+    async fn before(gateways: &[Upstream], tls: Option<&Files>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let [http, tcp] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
         let listen = |address| if tls.is_some() { format!("{address} ssl") } else { format!("{address}") };
@@ -45,7 +45,7 @@ impl Front {
         let configuration = fs::read_to_string(template)
             .unwrap()
             .replace("${MPIM_MODULES}", &Nginx::stream_module())
-            .replace("${MPIM_GATEWAYS}", &Nginx::gateways(gateways.iter().copied()))
+            .replace("${MPIM_GATEWAYS}", &Nginx::gateways(gateways))
             .replace("${MPIM_HTTP_LISTEN}", &listen(http))
             .replace("${MPIM_TCP_LISTEN}", &listen(tcp))
             .replace("${MPIM_TLS}", &certificate)
@@ -100,7 +100,7 @@ fn trusting_nginx() -> Config {
 #[tokio::test]
 async fn all_transports_reach_two_gateways_and_when_one_is_killed_new_connections_reach_the_other() {
     let beds = [Bed::with(trusting_nginx()).await, Bed::with(trusting_nginx()).await];
-    let addresses = beds.each_ref().map(|bed| bed.gateway.local_addr());
+    let addresses = beds.each_ref().map(|bed| bed.gateway.local_addr().into());
     let front = Front::before(&addresses, None).await;
     // By TCP and by WebSocket apart, Nginx counts connections: each gateway gets one of two.
     let mut tcp = [by_tcp(from(CLIENT, front.tcp).await, 7).await, by_tcp(from(CLIENT, front.tcp).await, 7).await];
@@ -137,7 +137,7 @@ async fn limits_see_the_clients_address_by_every_transport() {
         ..config
     };
     let bed = Bed::with(config).await;
-    let front = Front::before(&[bed.gateway.local_addr()], None).await;
+    let front = Front::before(&[bed.gateway.local_addr().into()], None).await;
     let log_in = || Request::LogIn(LogIn { name: "user-7".into(), ..LogIn::default() });
     let mut tcp = by_tcp(from(CLIENT, front.tcp).await, 7).await;
     assert!(matches!(tcp.ask(log_in()).await, Body::Session(_)));
@@ -155,13 +155,34 @@ async fn limits_see_the_clients_address_by_every_transport() {
 }
 
 #[tokio::test]
+async fn by_a_socket_of_the_machine_all_transports_come_in_and_their_clients_addresses_with_them() {
+    let bed = Bed::with(Config { connections_per_address_max: 1, ..trusting_nginx() }).await;
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("clients.sock");
+    bed.gateway.accept_plain(UnixListener::bind(&socket).unwrap());
+    // Nobody is at the address.
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let front = Front::before(&[Upstream { address, socket: Some(socket) }], None).await;
+    let mut tcp = by_tcp(from(CLIENT, front.tcp).await, 7).await;
+    let mut websocket = by_websocket(from(OTHER_CLIENT, front.http).await, 8).await;
+    bed.publish_direct(&[7, 8], 1, "pushed").await;
+    assert_eq!(tcp.texts(1).await, ["pushed"]);
+    assert_eq!(pushed_text(&websocket.frame().await), "pushed");
+    assert_eq!(by_http(from(CLIENT, front.http).await).await, "200");
+    for client in [CLIENT, OTHER_CLIENT] {
+        let mut second = Tcp::on(from(client, front.tcp).await).await;
+        assert_eq!(second.next().await, None, "it has a connection already");
+    }
+}
+
+#[tokio::test]
 async fn tls_ends_in_nginx_or_in_the_gateway() {
     let files = Files::new();
     let name = || ServerName::try_from("localhost").unwrap();
     let tls = connector(&files.path("tls.pem"), &rustls::version::TLS13);
 
     let plain = Bed::with(trusting_nginx()).await;
-    let front = Front::before(&[plain.gateway.local_addr()], Some(&files)).await;
+    let front = Front::before(&[plain.gateway.local_addr().into()], Some(&files)).await;
     by_tcp(tls.connect(name(), from(CLIENT, front.tcp).await).await.unwrap(), 7).await;
     by_websocket(tls.connect(name(), from(CLIENT, front.http).await).await.unwrap(), 8).await;
     assert_eq!(by_http(tls.connect(name(), from(CLIENT, front.http).await).await.unwrap()).await, "200");
@@ -169,7 +190,7 @@ async fn tls_ends_in_nginx_or_in_the_gateway() {
     // TCP passes through Nginx, and the header with the client's address comes before the handshake.
     let within =
         Bed::with(Config { connections_per_address_max: 1, tls: files.config().tls, ..trusting_nginx() }).await;
-    let front = Front::before(&[within.gateway.local_addr()], None).await;
+    let front = Front::before(&[within.gateway.local_addr().into()], None).await;
     let _first = by_tcp(tls.connect(name(), from(CLIENT, front.tcp).await).await.unwrap(), 7).await;
     by_tcp(tls.connect(name(), from(OTHER_CLIENT, front.tcp).await).await.unwrap(), 8).await;
     let mut second = Tcp::on(tls.connect(name(), from(CLIENT, front.tcp).await).await.unwrap()).await;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use servers::Nginx;
+use servers::{Nginx, Upstream};
 
 use super::{Size, mpim::Instance};
 use crate::{
@@ -38,6 +38,10 @@ const SERVICES: [&str; 4] = ["user", "message", "presence", "group"];
 const DATABASE_URL: &str = "mysql.url";
 /// The database, and whose it is.
 const DATABASE: &str = "mpim";
+/// In a gateway's directory.
+const SOCKET: &str = "clients.sock";
+/// Bytes of a Unix socket's path at most, without the zero that ends it (`sockaddr_un`).
+const SOCKET_PATH_MAX: usize = 107;
 const NGINX: &str = include_str!("../../../../deploy/nginx/mpim.conf.template");
 
 /// The system in a directory.
@@ -134,6 +138,11 @@ impl Layout {
         (Ipv4Addr::LOCALHOST, self.port(name)).into()
     }
 
+    /// Where Nginx reaches a gateway at less cost than by TCP; `None` where the system does not allow so long a path.
+    pub(super) fn socket(&self, gateway: &Instance) -> Option<PathBuf> {
+        Some(self.dir(&gateway.name).join(SOCKET)).filter(|path| path.as_os_str().len() <= SOCKET_PATH_MAX)
+    }
+
     pub(super) fn nginx_address(&self) -> SocketAddr {
         self.address("nginx")
     }
@@ -194,11 +203,14 @@ impl Layout {
 
     /// Nginx in front of the gateways: HTTP and WebSocket on one port, TCP on another.
     pub(super) fn nginx_configuration(&self) -> String {
-        let gateways = self.instances().filter(Instance::is_gateway);
-        let gateways: Vec<SocketAddr> = gateways.map(|gateway| self.address(&gateway.name)).collect();
+        let gateways = self
+            .instances()
+            .filter(Instance::is_gateway)
+            .map(|gateway| Upstream { address: self.address(&gateway.name), socket: self.socket(&gateway) });
+        let gateways: Vec<Upstream> = gateways.collect();
         NGINX
             .replace("${MPIM_MODULES}", &Nginx::stream_module())
-            .replace("${MPIM_GATEWAYS}", &Nginx::gateways(gateways))
+            .replace("${MPIM_GATEWAYS}", &Nginx::gateways(&gateways))
             .replace("${MPIM_HTTP_LISTEN}", &self.nginx_address().to_string())
             .replace("${MPIM_TCP_LISTEN}", &self.address("nginx-tcp").to_string())
             .replace("${MPIM_TLS}", "")

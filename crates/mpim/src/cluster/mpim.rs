@@ -65,6 +65,11 @@ async fn one(layout: &Layout, instance: &Instance) -> anyhow::Result<Started> {
     for ((section, key), address) in [(serves, layout.address(&instance.name)), (("server", "monitor"), monitor)] {
         environment.push((variable(section, key).into(), address.to_string().into()));
     }
+    if instance.is_gateway()
+        && let Some(socket) = layout.socket(instance)
+    {
+        environment.push((variable("server", "socket").into(), socket.into()));
+    }
     let program = Program { environment, ..Program::new(instance.name.clone(), program, &dir, arguments) };
     let mut process = Process::start(program, Lifetime::Detached)?;
     process.until(READY_WITHIN, async || is_ready(monitor).await).await?;

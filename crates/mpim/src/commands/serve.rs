@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::up::{Signals, raise_open_files, ready};
+use super::up::{Signals, bind_socket, raise_open_files, ready};
 use crate::{
     assembly::Role,
     config::Config,
@@ -79,10 +79,11 @@ async fn listen(config: &Config, roles: &[Role]) -> anyhow::Result<Listeners> {
             false => Ok(None),
         }
     };
-    match tokio::join!(clients, rpc, bind("[server] monitor", &config.server.monitor)) {
-        (Ok(clients), Ok(rpc), Ok(monitor)) => Ok(Listeners { clients, rpc, monitor }),
-        (clients, rpc, monitor) => {
-            let wrong = [clients.err(), rpc.err(), monitor.err()];
+    let socket = if roles.contains(&Role::Gateway) { bind_socket(config) } else { Ok(None) };
+    match tokio::join!(clients, rpc, bind("[server] monitor", &config.server.monitor), async { socket }) {
+        (Ok(clients), Ok(rpc), Ok(monitor), Ok(socket)) => Ok(Listeners { clients, socket, rpc, monitor }),
+        (clients, rpc, monitor, socket) => {
+            let wrong = [clients.err(), socket.err(), rpc.err(), monitor.err()];
             let lines: Vec<String> = wrong.into_iter().flatten().map(|error| format!("{error:#}")).collect();
             bail!("{}", lines.join("\n"))
         }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, UnixListener},
     signal::unix::{Signal, SignalKind, signal},
 };
 
@@ -46,7 +46,11 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let logging = Logging::start(&config.log)?;
     raise_open_files();
     let listener = bind(&config.server.listen).await?;
+    let socket = bind_socket(&config)?;
     let embedded = Embedded::start(&config, Parts::default(), listener).await?;
+    if let Some(socket) = socket {
+        embedded.gateway().accept_plain(socket);
+    }
     let address = embedded.gateway().local_addr();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %config.server.data.display(), %address, "started");
     ready(address, config.gateway().tls.is_some());
@@ -86,6 +90,15 @@ async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
     listener::listen(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}; choose another address with --listen HOST:PORT"))
+}
+
+/// The socket for what is on this machine, if there is to be one.
+pub(super) fn bind_socket(config: &Config) -> anyhow::Result<Option<UnixListener>> {
+    let bind = |path: &PathBuf| {
+        let bound = listener::listen_at(path);
+        bound.with_context(|| format!("[server] socket: cannot listen on {}", path.display()))
+    };
+    config.server.socket.as_ref().map(bind).transpose()
 }
 
 /// Tells, on one line, that clients are accepted; scripts wait for it.

@@ -122,6 +122,9 @@ settings! {
         data: PathBuf = FilePath, "./mpim-data";
         /// Where clients are accepted: WebSocket, TCP and HTTP on one port. Port 0 takes a free one.
         listen: String = Address, "127.0.0.1:8080";
+        /// A Unix socket on which clients are accepted as well, without TLS: for a proxy on this machine, which by TCP costs
+        /// more than twice as much. Who comes by it is 127.0.0.1, also for gateway.trusted_proxies.
+        socket: Option<PathBuf> = OptionalPath, "";
         /// Where a process of a distributed system tells how it is: /metrics, /healthz, /readyz. Port 0 takes a free one.
         monitor: String = Address, "127.0.0.1:0";
         /// How long clients may take, when the process is told to stop, to receive what is theirs.
