@@ -40,7 +40,7 @@ impl MariaDb {
         // One that starts removes the temporary tables that it finds, also those of others who run.
         let temporary = dir.join("tmp");
         fs::create_dir_all(&temporary).map_err(Error::io(temporary.display().to_string()))?;
-        if !data.join("mysql").exists() {
+        if !data.exists() {
             install(dir, &data, &temporary).await?;
         }
         // A socket's path is at most some 100 bytes long, a directory's may be more: one relative to the working directory.
@@ -112,9 +112,15 @@ pub(crate) fn program() -> Result<PathBuf> {
     find("mariadbd", PACKAGE)
 }
 
-/// Makes the system tables.
+/// Makes the data directory with the system tables, all of it or nothing: beside its place, where it is begun anew if it was
+/// interrupted.
 async fn install(dir: &Path, data: &Path, temporary: &Path) -> Result<()> {
-    fs::create_dir_all(data).map_err(Error::io(data.display().to_string()))?;
+    let new = data.with_extension("new");
+    let at_new = || Error::io(new.display().to_string());
+    if new.exists() {
+        fs::remove_dir_all(&new).map_err(at_new())?;
+    }
+    fs::create_dir_all(&new).map_err(at_new())?;
     let log = dir.join("mariadb-install-db.log");
     let file = || fs::File::options().create(true).append(true).open(&log);
     let failed = |what: String| {
@@ -123,7 +129,7 @@ async fn install(dir: &Path, data: &Path, temporary: &Path) -> Result<()> {
     };
     let status = Command::new(find("mariadb-install-db", PACKAGE)?)
         .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
-        .arg(format!("--datadir={}", data.display()))
+        .arg(format!("--datadir={}", new.display()))
         .arg(format!("--user={}", user()))
         .env("TMPDIR", temporary)
         .stdin(Stdio::null())
@@ -133,7 +139,10 @@ async fn install(dir: &Path, data: &Path, temporary: &Path) -> Result<()> {
         .status()
         .await
         .map_err(Error::io("mariadb-install-db"))?;
-    if status.success() { Ok(()) } else { Err(failed(format!("ended: {status}"))) }
+    if !status.success() {
+        return Err(failed(format!("ended: {status}")));
+    }
+    fs::rename(&new, data).map_err(at_new())
 }
 
 /// Whoever runs this.

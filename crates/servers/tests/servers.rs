@@ -87,6 +87,25 @@ async fn mariadb_serves_and_keeps_its_data() {
 }
 
 #[tokio::test]
+async fn an_interrupted_installation_of_mariadb_is_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = ["--innodb-buffer-pool-size=16M"];
+    let start = || MariaDb::start("mariadb", dir.path(), free_port(), &small, Lifetime::Bound);
+    let half_way = async {
+        while !dir.path().join("data.new/mysql").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = start() => panic!("it was not interrupted"),
+        () = half_way => {}
+    }
+    assert!(!dir.path().join("data").exists());
+    let server = start().await.unwrap();
+    assert!(accepts(server.address()) && !dir.path().join("data.new").exists());
+}
+
+#[tokio::test]
 async fn zookeeper_serves_alone_and_as_three_of_which_one_may_end() {
     let dir = tempfile::tempdir().unwrap();
     let (alone, three) = (dir.path().join("alone"), dir.path().join("three"));

@@ -8,7 +8,8 @@
 //!   commit: they are in the order of commits, and a reader that has seen one has seen all before it.
 //! - What is given up before the commit is certainly not stored; if the answer to a commit gets lost, the outcome is
 //!   [unknown](crate::Error::Unknown), and a retry with the same ids tells.
-//! - Connections are made anew by themselves; a call waits a bounded time for one.
+//! - Connections are made anew by themselves. A database that does not answer holds nobody up for longer than the
+//!   [timeout](MysqlConfig::timeout): the connection is closed, and the call ends with an outcome that is true.
 //! - Histories may be read from a replica, where it has what is asked for; nothing else is.
 //!
 //! See `docs/decisions/mysql.md`.
@@ -35,11 +36,13 @@ mod names;
 mod open;
 mod pages;
 mod pending;
+mod pool;
 mod presence;
 mod profiles;
 mod replica;
 mod reports;
 mod schema;
+mod script;
 mod sessions;
 mod transaction;
 mod users;
@@ -47,12 +50,11 @@ mod views;
 mod webhooks;
 mod workbench;
 
-use std::{path::PathBuf, sync::Arc};
-
-use sqlx::MySqlPool;
+use std::{sync::Arc, time::Duration};
 
 use crate::Result;
 pub use open::OpenError;
+use pool::Pool;
 use replica::Replica;
 use transaction::read;
 
@@ -61,33 +63,27 @@ use transaction::read;
 pub struct MysqlConfig {
     /// `mysql://USER:PASSWORD@HOST:PORT/DATABASE`; the database must exist. A password with other characters than letters and
     /// digits is percent-encoded.
+    ///
+    /// Connections are encrypted if the server can, and whoever answers is believed. Across a network that is not trusted, add
+    /// `?ssl-mode=VERIFY_IDENTITY`: the server has to have a certificate for its name by an authority that the system trusts,
+    /// or by that of `&ssl-ca=FILE` (PEM). `?ssl-mode=DISABLED` encrypts nothing.
     pub url: String,
     /// A replica of it that histories may be read from.
     pub replica: Option<String>,
-    /// Whether connections are encrypted, and whom they trust.
-    pub tls: Tls,
     /// Connections to the database at most, half of them for writes: at least 2. Each keeps up to 150 prepared statements, of
     /// which a server has room for 16,382 by default (`max_prepared_stmt_count`): with more than 5 instances of 20
     /// connections, make more room there.
     pub connections_max: u32,
-}
-
-/// How connections are secured.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tls {
-    /// As the URL's `ssl-mode` says; without it they are encrypted if the server can.
-    FromUrl,
-    /// Never.
-    Off,
-    /// Always, to a server that has a certificate for its name by an authority that the system trusts, or by this one (a file
-    /// in PEM).
-    Verified(Option<PathBuf>),
+    /// How long a call may take altogether: for a connection, for its statements, and for trying again what was rolled back. It
+    /// fails then, as [certainly not stored](crate::Error::NotStored). Only a commit that is under way may take as long again,
+    /// before its outcome is told to be [unknown](crate::Error::Unknown).
+    pub timeout: Duration,
 }
 
 impl MysqlConfig {
-    /// The defaults, for a database: no replica, 20 connections, TLS as the URL says.
+    /// The defaults, for a database: no replica, 20 connections, 5 s.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), replica: None, tls: Tls::FromUrl, connections_max: 20 }
+        Self { url: url.into(), replica: None, connections_max: 20, timeout: Duration::from_secs(5) }
     }
 }
 
@@ -96,8 +92,8 @@ impl std::fmt::Debug for MysqlConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MysqlConfig")
             .field("replica", &self.replica.is_some())
-            .field("tls", &self.tls)
             .field("connections_max", &self.connections_max)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }
@@ -112,10 +108,10 @@ pub struct MysqlStore {
 
 #[derive(Debug)]
 struct Shared {
-    /// At READ COMMITTED.
-    writers: MySqlPool,
+    /// At READ COMMITTED; whatever is executed is in a transaction.
+    writers: Pool,
     /// At REPEATABLE READ.
-    readers: MySqlPool,
+    readers: Pool,
     replica: Option<Replica>,
     /// Marks of calls that are under way at once are written together.
     marks: marks::Queue,

@@ -15,9 +15,10 @@ use std::{
 
 use mariadb::{
     Database,
+    load::{judge, send},
     scene::{account, group, ids, making, message, open, users},
 };
-use protocol::{ConversationId, UserId};
+use protocol::ConversationId;
 use sqlx::{Connection as _, MySqlConnection};
 use store::{
     Act, Effect, Error, Headed, Messages, NewAccount, NewEntry, PageRequest, ReadMark, Refused, Revision, Users,
@@ -98,7 +99,7 @@ async fn two_instances_that_append_to_the_same_logs_give_each_position_once() {
 /// passes by is missed for good. Whoever follows the heads misses nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_follows_heads_misses_nothing_that_several_instances_write() {
-    const LOGS: usize = 1_200;
+    const LOGS: usize = 3_600;
     /// Of a transaction that takes its time.
     const MANY: usize = 40;
     let database = Database::new(SERVER).await;
@@ -237,52 +238,6 @@ async fn what_cannot_be_opened_says_why() {
     assert!(matches!(refused(missing).await, OpenError::Unreachable { .. }));
 }
 
-/// What was told of each entry that was sent while the database failed.
-#[derive(Debug, Default)]
-struct Told {
-    stored: Vec<NewEntry>,
-    not_stored: Vec<NewEntry>,
-    unknown: Vec<NewEntry>,
-}
-
-/// Sends until told to stop.
-async fn send(store: MysqlStore, log: ConversationId, sender: UserId, stop: Arc<AtomicBool>) -> Told {
-    let mut told = Told::default();
-    while !stop.load(Ordering::Relaxed) {
-        let entry = message(log, sender, "x");
-        match store.append(vec![entry.clone()]).await {
-            Ok(outcomes) => {
-                assert!(outcomes[0].is_ok());
-                told.stored.push(entry);
-            }
-            Err(Error::Unknown(_)) => told.unknown.push(entry),
-            Err(Error::NotStored(_)) => told.not_stored.push(entry),
-            Err(error @ Error::NotWritable(_)) => panic!("{error}"),
-        }
-    }
-    told
-}
-
-/// Compares what was told with what is there; then retries all, with their ids, and finds each once.
-async fn judge(store: &MysqlStore, log: ConversationId, reader: UserId, told: Vec<Told>) {
-    let stored: BTreeSet<String> = ids(store, reader, log).await.into_iter().collect();
-    let id = |entry: &NewEntry| entry.id.to_string();
-    for told in &told {
-        assert!(told.stored.iter().all(|entry| stored.contains(&id(entry))), "what is told to be stored is stored");
-        assert!(told.not_stored.iter().all(|entry| !stored.contains(&id(entry))), "what is told not to be is not");
-    }
-    let mut retries = 0;
-    for entry in told.iter().flat_map(|told| told.unknown.iter().chain(&told.not_stored)) {
-        let outcome = store.append(vec![entry.clone()]).await.unwrap().pop().unwrap().unwrap();
-        assert_eq!(outcome.duplicate, stored.contains(&id(entry)));
-        retries += 1;
-    }
-    let told: usize = told.iter().map(|told| told.stored.len()).sum();
-    assert!(told > 0);
-    // Making the group is the first one.
-    assert_eq!(ids(store, reader, log).await.len(), 1 + told + retries);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_killed_under_load_are_told_honestly() {
     let database = Database::new(SERVER).await;
@@ -316,7 +271,7 @@ async fn connections_killed_under_load_are_told_honestly() {
         }
     }
     stop.store(true, Ordering::Relaxed);
-    judge(&store, log, members[0], senders.join_all().await).await;
+    judge(&store, log, members[0], &senders.join_all().await).await;
 }
 
 /// `kill -9` of the server under load, and another start: the store recovers by itself.
@@ -349,7 +304,7 @@ async fn a_server_killed_under_load_is_told_honestly_and_comes_back() {
     let before = ids(&store, members[0], log).await.len();
     while ids(&store, members[0], log).await.len() < before + 100 {}
     stop.store(true, Ordering::Relaxed);
-    judge(&store, log, members[0], senders.join_all().await).await;
+    judge(&store, log, members[0], &senders.join_all().await).await;
 }
 
 /// Contents up to the limit and beyond what one statement takes, and characters of four bytes.

@@ -4,10 +4,14 @@
 
 mod mariadb;
 
-use std::fs;
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use store::mysql::{MysqlConfig, MysqlStore, OpenError, Tls};
+use store::mysql::{MysqlConfig, MysqlStore, OpenError};
 
 /// An authority.
 fn authority() -> (String, Issuer<'static, KeyPair>) {
@@ -37,13 +41,23 @@ async fn a_server_is_trusted_if_the_configured_authority_vouches_for_its_name() 
     let server = mariadb::start("mysql_tls", &[&certificate, &key]).await;
     let url = mariadb::create(&server, "encrypted").await;
 
-    let open = async |tls: Tls| MysqlStore::open(MysqlConfig { tls, ..MysqlConfig::new(url.clone()) }).await;
-    let store = open(Tls::Verified(Some(trusted))).await.unwrap();
+    let open = async |tls: &str| MysqlStore::open(MysqlConfig::new(format!("{url}{tls}"))).await;
+    let verified_by = |mode: &str, authority: &Path| format!("?ssl-mode={mode}&ssl-ca={}", authority.display());
+    let store = open(&verified_by("VERIFY_IDENTITY", &trusted)).await.unwrap();
     assert_eq!(store.newest_id().await.unwrap(), 0);
-    assert!(matches!(open(Tls::Verified(Some(stranger))).await, Err(OpenError::Unreachable { .. })));
-    assert!(open(Tls::FromUrl).await.is_ok());
+    let begun = Instant::now();
+    for of_a_stranger in [verified_by("VERIFY_IDENTITY", &stranger), "?ssl-mode=VERIFY_IDENTITY".into()] {
+        assert!(matches!(open(&of_a_stranger).await, Err(OpenError::Unreachable { .. })), "{of_a_stranger}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "it is not waited for: {:?}", begun.elapsed());
+    // It would look as if the server were verified.
+    let refused = open(&verified_by("PREFERRED", &trusted)).await.unwrap_err();
+    assert!(refused.to_string().contains("ssl-mode=VERIFY_IDENTITY"), "{refused}");
+    let refused = open("?ssl-mode=SOMETIMES").await.unwrap_err();
+    assert!(matches!(refused, OpenError::Url { which: "url", .. }), "{refused}");
+    assert!(open("").await.is_ok());
     // The server now lets nobody in who is not encrypted.
     mariadb::execute(&server, "mysql", "SET GLOBAL require_secure_transport = ON").await;
-    assert!(open(Tls::FromUrl).await.is_ok(), "encrypted if the server can");
-    assert!(matches!(open(Tls::Off).await, Err(OpenError::Unreachable { .. })));
+    assert!(open("").await.is_ok(), "encrypted if the server can");
+    assert!(matches!(open("?ssl-mode=DISABLED").await, Err(OpenError::Unreachable { .. })));
 }

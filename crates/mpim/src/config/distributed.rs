@@ -112,7 +112,8 @@ impl Config {
     pub fn mysql(&self) -> Option<MysqlConfig> {
         let url = self.mysql.url.as_ref()?.expose().to_owned();
         let replica = self.mysql.replica_url.as_ref().map(|url| url.expose().to_owned());
-        Some(MysqlConfig { replica, connections_max: self.mysql.max_connections, ..MysqlConfig::new(url) })
+        let (connections_max, timeout) = (self.mysql.max_connections, self.mysql.timeout);
+        Some(MysqlConfig { replica, connections_max, timeout, ..MysqlConfig::new(url) })
     }
 
     /// For the message queue.
@@ -235,6 +236,13 @@ mod tests {
             "[server] admin_key",
         ];
         assert_eq!(wrong, expected);
+    }
+
+    #[test]
+    fn the_database_is_named_by_a_url_that_may_tell_how_it_is_encrypted() {
+        let url = "mysql://u:p@db.example/mpim?ssl-mode=VERIFY_IDENTITY&ssl-ca=/etc/mpim/ca.pem";
+        let mysql = config(&format!("[mysql]\nurl = \"{url}\"\ntimeout = 250\n")).mysql().unwrap();
+        assert_eq!((&*mysql.url, mysql.timeout.as_millis()), (url, 250));
     }
 
     #[test]

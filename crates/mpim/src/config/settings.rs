@@ -113,7 +113,7 @@ const CONNECTIONS: Whole<usize> = Whole(1..=10_000_000);
 const MIB: u64 = 1024 * 1024;
 const DAY: u64 = 24 * 3_600;
 const TTL: std::ops::RangeInclusive<u64> = 1..=30 * DAY;
-const REDIS_TIMEOUT: std::ops::RangeInclusive<u64> = 10..=600_000;
+const TIMEOUT: std::ops::RangeInclusive<u64> = 10..=600_000;
 
 settings! {
     /// The process.
@@ -309,12 +309,15 @@ settings! {
 
     /// The database of a distributed system. Not used in one process.
     mysql: MySql {
-        /// The database by its URL: mysql://USER:PASSWORD@HOST:PORT/DATABASE. It has to be there; tables are made.
+        /// The database by its URL: mysql://USER:PASSWORD@HOST:PORT/DATABASE. It has to be there; tables are made. Across a
+        /// network that is not trusted append ?ssl-mode=VERIFY_IDENTITY, and &ssl-ca=FILE if the authority is your own.
         url: Option<Secret> = OptionalSecret, "";
         /// A replica to read history from, by its URL.
         replica_url: Option<Secret> = OptionalSecret, "";
         /// Connections at most, to each of them.
         max_connections: u32 = Whole(2..=10_000), 16;
+        /// How long an answer may take.
+        timeout: Duration = milliseconds(TIMEOUT), 5_000;
     }
 
     /// The embedded store.
@@ -362,7 +365,7 @@ settings! {
         /// Connections at most.
         max_connections: u32 = Whole(2..=10_000), 50;
         /// How long an answer may take.
-        timeout: Duration = milliseconds(REDIS_TIMEOUT), 5_000;
+        timeout: Duration = milliseconds(TIMEOUT), 5_000;
         /// How long what is known of a user is kept.
         user_info_ttl: Duration = seconds(TTL), 3_600;
         /// How long a user's friends are kept.
@@ -390,7 +393,7 @@ settings! {
         /// Connections at most.
         max_connections: u32 = Whole(2..=10_000), 100;
         /// How long an answer may take.
-        timeout: Duration = milliseconds(REDIS_TIMEOUT), 5_000;
+        timeout: Duration = milliseconds(TIMEOUT), 5_000;
         /// Entries in one publication.
         batch_size: usize = Whole(1..=10_000), 100;
         /// The longest that an entry waits for others to be published with it.

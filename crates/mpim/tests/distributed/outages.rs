@@ -199,61 +199,122 @@ async fn send_on(
     }
 }
 
+/// People who write all the time, some of whom give a message up soon.
+struct Writers {
+    sent: Arc<Mutex<Sent>>,
+    settled: Arc<AtomicUsize>,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Writers {
+    const GIVEN_UP_AFTER: Duration = Duration::from_millis(150);
+
+    fn start(system: &System, two: &Two) -> Self {
+        let (sent, settled, stop) =
+            (Arc::new(Mutex::new(Sent::default())), Arc::new(AtomicUsize::new(0)), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+        for (device, gateway) in [(&two.ann, "gateway-1"), (&two.bob, "gateway-2"), (&two.ann, "gateway-2")] {
+            for after in [None, Some(Self::GIVEN_UP_AFTER)] {
+                let client = sender(device, &system.server(gateway), after);
+                tasks.spawn(send_on(client, two.alone, Arc::clone(&sent), Arc::clone(&settled), stop.clone()));
+            }
+        }
+        Self { sent, settled, stop, tasks }
+    }
+
+    /// Until so many more messages are settled.
+    async fn go_on(&self, count: usize) {
+        let before = self.settled.load(Ordering::Relaxed);
+        until("people write", async || self.settled.load(Ordering::Relaxed) > before + count).await;
+    }
+
+    /// They stop. What was acknowledged is at its place, what was certainly not stored nowhere, and what was unknown is there once
+    /// when it is sent again with the same id. At least so many messages were not acknowledged.
+    async fn judge(mut self, two: &Two, failed_min: usize) {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+        let sent = Arc::into_inner(self.sent).unwrap().into_inner();
+        println!(
+            "{} acknowledged, {} unknown, {} not stored",
+            sent.acknowledged.len(),
+            sent.unknown.len(),
+            sent.not_stored.len()
+        );
+        assert!(sent.unknown.len() + sent.not_stored.len() >= failed_min, "the database was away");
+        let mut acknowledged = sent.acknowledged;
+        for (id, text) in sent.unknown {
+            let author = if text.starts_with("ann ") { &two.here } else { &two.there };
+            let target = || Target::Conversation(two.alone);
+            let stored = author.client.send(target(), client::text(text.clone()), id).await.unwrap();
+            let again = author.client.send(target(), client::text(text), id).await.unwrap();
+            assert_eq!(stored.position, again.position);
+            acknowledged.insert(id, stored.position);
+        }
+        for device in [&two.ann, &two.bob] {
+            until_texts(device, two.alone, acknowledged.len()).await;
+            let seen = device.logs()[&two.alone].clone();
+            assert!(
+                acknowledged.iter().all(|(id, position)| seen[*position as usize - 1].id == *id),
+                "each at its place"
+            );
+            assert!(!seen.iter().any(|seen| sent.not_stored.contains(&seen.id)), "certainly not stored");
+        }
+    }
+}
+
 /// The database is killed under people who write, and comes back, three times. Each send was acknowledged, or certainly not stored, or
-/// unknown: the first are there at their place, the second nowhere, and the third once when they are sent again with the same id.
+/// unknown, and that is true.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sends_while_the_database_restarts_are_refused_or_unknown_honestly_and_retries_store_once() {
     const KILLS: usize = 3;
-    const GIVEN_UP_AFTER: Duration = Duration::from_millis(150);
     let mut system = System::start(Setup::small().with_own_stores()).await;
     let two = Two::start(&system).await;
-    let (sent, settled, stop) =
-        (Arc::new(Mutex::new(Sent::default())), Arc::new(AtomicUsize::new(0)), CancellationToken::new());
-    let mut writers = JoinSet::new();
-    for (device, gateway) in [(&two.ann, "gateway-1"), (&two.bob, "gateway-2"), (&two.ann, "gateway-2")] {
-        for after in [None, Some(GIVEN_UP_AFTER)] {
-            let client = sender(device, &system.server(gateway), after);
-            writers.spawn(send_on(client, two.alone, Arc::clone(&sent), Arc::clone(&settled), stop.clone()));
-        }
-    }
-    let go_on = async |count: usize| {
-        let before = settled.load(Ordering::Relaxed);
-        until("people write", async || settled.load(Ordering::Relaxed) > before + count).await;
-    };
+    let writers = Writers::start(&system, &two);
     for _ in 0..KILLS {
-        go_on(100).await;
+        writers.go_on(100).await;
         system.own_stores().mariadb.process.kill();
         // Those who give up do so while it is away.
-        go_on(6).await;
+        writers.go_on(6).await;
         system.own_stores().mariadb.restart().await.unwrap();
     }
-    go_on(100).await;
-    stop.cancel();
-    while let Some(ended) = writers.join_next().await {
-        ended.unwrap();
+    writers.go_on(100).await;
+    writers.judge(&two, KILLS).await;
+    two.end().await;
+}
+
+/// The database stands still, with all connections open, for longer than an answer may take: people are told so in time, and chat on
+/// once it answers, in processes that nobody restarts. What they were told is true.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_chat_on_after_the_database_was_silent_for_longer_than_its_timeout() {
+    const TIMEOUT: Duration = Duration::from_millis(1_000);
+    const SILENCES: usize = 2;
+    let setup = Setup::small().with_own_stores().with("MPIM_MYSQL_TIMEOUT", TIMEOUT.as_millis());
+    let mut system = System::start(setup).await;
+    let two = Two::start(&system).await;
+    let writers = Writers::start(&system, &two);
+    for _ in 0..SILENCES {
+        writers.go_on(100).await;
+        system.own_stores().mariadb.process.pause();
+        let begun = Instant::now();
+        // Who asks something is told.
+        let asked = two.here.client.pins(two.alone).await;
+        assert!(asked.is_err() && begun.elapsed() < LATENCY_MAX, "{asked:?} after {:?}", begun.elapsed());
+        while begun.elapsed() < 3 * TIMEOUT {
+            writers.go_on(6).await;
+        }
+        system.own_stores().mariadb.process.resume();
     }
-    let sent = Arc::into_inner(sent).unwrap().into_inner();
-    println!(
-        "{} acknowledged, {} unknown, {} not stored",
-        sent.acknowledged.len(),
-        sent.unknown.len(),
-        sent.not_stored.len()
-    );
-    assert!(sent.unknown.len() + sent.not_stored.len() > KILLS, "the database was away");
-    let mut acknowledged = sent.acknowledged;
-    for (id, text) in sent.unknown {
-        let author = if text.starts_with("ann ") { &two.here } else { &two.there };
-        let target = || Target::Conversation(two.alone);
-        let stored = author.client.send(target(), client::text(text.clone()), id).await.unwrap();
-        let again = author.client.send(target(), client::text(text), id).await.unwrap();
-        assert_eq!(stored.position, again.position);
-        acknowledged.insert(id, stored.position);
-    }
-    for device in [&two.ann, &two.bob] {
-        until_texts(device, two.alone, acknowledged.len()).await;
-        let seen = device.logs()[&two.alone].clone();
-        assert!(acknowledged.iter().all(|(id, position)| seen[*position as usize - 1].id == *id), "each at its place");
-        assert!(!seen.iter().any(|seen| sent.not_stored.contains(&seen.id)), "certainly not stored");
+    writers.go_on(100).await;
+    writers.judge(&two, SILENCES).await;
+    // The conversation of both holds what the writers wrote; the group's is empty.
+    for number in 1..=3 {
+        let begun = Instant::now();
+        two.here.send(two.all, &format!("{number}")).await;
+        until_texts(&two.bob, two.all, number).await;
+        assert!(begun.elapsed() < LATENCY_MAX, "heard after {:?}", begun.elapsed());
     }
     two.end().await;
 }

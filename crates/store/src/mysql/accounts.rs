@@ -11,6 +11,7 @@ use super::{
     lists::{ids, parts, sql, steps},
     names,
     pending::{Effect, NewMember, insert_effects, insert_members, tick},
+    script::{Script, Value},
     sessions,
 };
 use crate::{Account, NewAccount, Telling, users::kept_since};
@@ -21,6 +22,7 @@ pub(super) async fn create(
     connection: &mut MySqlConnection,
     account: &NewAccount,
     tell: &[Telling],
+    last: &mut Script,
 ) -> sqlx::Result<bool> {
     let known = sqlx::query("SELECT id FROM users WHERE name_key = ?")
         .bind(account.name_key.as_bytes())
@@ -43,12 +45,16 @@ pub(super) async fn create(
         .await?;
     sessions::insert(connection, account.id, &account.session).await?;
     note_tellings(connection, tell).await?;
-    make_personal_log(connection, account.id).await?;
+    make_personal_log(connection, account.id, last).await?;
     Ok(true)
 }
 
-/// Makes a new account's personal log. The last thing in its transaction, as it takes the clock.
-pub(super) async fn make_personal_log(connection: &mut MySqlConnection, user: UserId) -> sqlx::Result<()> {
+/// Makes a new account's personal log.
+pub(super) async fn make_personal_log(
+    connection: &mut MySqlConnection,
+    user: UserId,
+    last: &mut Script,
+) -> sqlx::Result<()> {
     let conversation = user.personal_log();
     let member = NewMember {
         user,
@@ -60,17 +66,10 @@ pub(super) async fn make_personal_log(connection: &mut MySqlConnection, user: Us
         blocked_at: None,
     };
     insert_members(connection, &[member]).await?;
-    sqlx::query("INSERT INTO conversations (id, kind, members) VALUES (?, ?, 1)")
-        .bind(column(conversation.get()))
-        .bind(ConversationKind::Personal as i32)
-        .execute(&mut *connection)
-        .await?;
-    for revision in tick(connection, 1).await? {
-        sqlx::query("UPDATE conversations SET revision = ? WHERE id = ?")
-            .bind(revision)
-            .bind(column(conversation.get()))
-            .execute(&mut *connection)
-            .await?;
+    let kind = Value::Number((ConversationKind::Personal as i32).into());
+    for revision in tick(last, 1) {
+        let row = [Value::id(conversation.get()), kind, Value::Number(1), revision];
+        last.rows("INSERT INTO conversations (id, kind, members, revision) VALUES ", &[row], "");
     }
     Ok(())
 }

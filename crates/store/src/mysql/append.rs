@@ -22,8 +22,7 @@ impl MysqlStore {
             let careful = careful.swap(true, Ordering::Relaxed);
             let decided =
                 workbench::decide(connection, entries, facts::foreseen, append::append, Logs::Locked, careful).await?;
-            decided.pending.write(connection).await?;
-            Ok(decided.outcomes)
+            Ok((decided.outcomes, decided.pending.write(connection).await?))
         })
     }
 }

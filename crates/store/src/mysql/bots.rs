@@ -7,6 +7,7 @@ use super::{
     accounts::{self, make_personal_log, user_info},
     convert::{self, column, get},
     names,
+    script::Script,
 };
 use crate::{BotRefused, BotRow, Incoming, NewBot, NewIncoming, TokenHash, users::kept_since};
 
@@ -15,6 +16,7 @@ pub(super) async fn create(
     connection: &mut MySqlConnection,
     bot: &NewBot,
     limit: usize,
+    last: &mut Script,
 ) -> sqlx::Result<Result<BotRow, BotRefused>> {
     accounts::lock(connection, bot.owner).await?;
     let made = sqlx::query(
@@ -57,7 +59,7 @@ pub(super) async fn create(
     .bind(bot.request.as_bytes().as_slice())
     .execute(&mut *connection)
     .await?;
-    make_personal_log(connection, bot.id).await?;
+    make_personal_log(connection, bot.id, last).await?;
     let user = accounts::info(connection, bot.id).await?.ok_or(sqlx::Error::RowNotFound)?;
     Ok(Ok(BotRow { user, created_ms: bot.created_ms }))
 }

@@ -10,6 +10,8 @@ const DUPLICATE_KEY: u16 = 1062;
 const CONFLICTS: [u16; 5] = [1205, 1213, 8022, 8028, 9007];
 /// The session or its statement was ended by somebody or something else.
 const ENDED: [u16; 7] = [1053, 1077, 1078, 1079, 1080, 1317, 1927];
+/// There are too many connections; somebody else's may end.
+const TOO_MANY_CONNECTIONS: u16 = 1040;
 /// The disk is full, or the server only reads: tables full, read-only, out of disk, temporary files.
 const NOT_WRITABLE: [u16; 8] = [1021, 1026, 1114, 1290, 1030, 1836, 1792, 3170];
 
@@ -45,6 +47,28 @@ pub(super) fn meaning(error: &sqlx::Error) -> Meaning {
 /// What a failed commit means: whatever the server does not call a conflict may be stored.
 pub(super) fn is_conflict_at_commit(error: &sqlx::Error) -> bool {
     CONFLICTS.contains(&number(error))
+}
+
+/// Whether the server may let us in a moment later: it starts, ends, or is full.
+pub(super) fn may_pass_while_connecting(error: &sqlx::Error) -> bool {
+    use std::io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable,
+        UnexpectedEof,
+    };
+    match error {
+        sqlx::Error::Io(error) => matches!(
+            error.kind(),
+            BrokenPipe
+                | ConnectionAborted
+                | ConnectionRefused
+                | ConnectionReset
+                | HostUnreachable
+                | NetworkUnreachable
+                | UnexpectedEof
+        ),
+        sqlx::Error::Database(_) => number(error) == TOO_MANY_CONNECTIONS || ENDED.contains(&number(error)),
+        _ => false,
+    }
 }
 
 /// The answer if nothing is stored.

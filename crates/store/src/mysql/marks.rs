@@ -120,8 +120,7 @@ impl MysqlStore {
             let rule = |bench: &mut Workbench, mark: &Mark| mark.carry_out(bench);
             // A log's end only moves forward, so that it need not be held.
             let decided = workbench::decide(connection, marks, Mark::foreseen, rule, Logs::Read, false).await?;
-            decided.pending.write(connection).await?;
-            Ok(decided.outcomes)
+            Ok((decided.outcomes, decided.pending.write(connection).await?))
         })
     }
 }

@@ -13,7 +13,7 @@ use super::{
     marks::Mark,
     members, pages,
     pages::EntryRow,
-    transaction::{detached, read, snapshot, write},
+    transaction::{detached, read, snapshot_from, write},
     views::Sight,
 };
 use crate::{
@@ -67,7 +67,7 @@ impl Messages for MysqlStore {
         entries: u32,
     ) -> Result<(Vec<HeadRow>, Revision)> {
         let question = heads::Question { user, since, until, limit, entries };
-        snapshot!(self, |connection| heads::read(connection, question).await)
+        snapshot_from!(&self.shared.readers, |connection| heads::read(connection, question).await)
     }
 
     async fn mark_read(&self, marks: Vec<ReadMark>) -> Result<Vec<Option<Moved>>> {

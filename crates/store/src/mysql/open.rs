@@ -3,30 +3,25 @@
 use std::{sync::Arc, time::Duration};
 
 use sqlx::{
-    ConnectOptions as _, Connection as _, MySqlConnection,
-    mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode},
-    pool::PoolConnectionMetadata,
+    ConnectOptions as _,
+    mysql::{MySqlConnectOptions, MySqlSslMode},
 };
-use tokio::time::timeout;
+use tokio::time::Instant;
 
-use super::{MysqlConfig, MysqlStore, Shared, Tls, marks, replica::Replica, schema};
+use super::{
+    MysqlConfig, MysqlStore, Shared, marks,
+    pool::{Pool, PoolConfig},
+    replica::{self, Replica},
+    schema,
+};
 
-/// How long a call waits for a connection, and a new connection for the server, before it fails as certainly not stored.
-const ACQUIRE_WAIT: Duration = Duration::from_secs(5);
-/// To find out why there is none.
-const LOOK_WITHIN: Duration = Duration::from_secs(1);
-/// A connection that was not used for so long is asked whether it lives before it is used.
-const TRUSTED_FOR: Duration = Duration::from_secs(2);
-/// Idle connections are closed after this.
+/// Connections that only read are closed when they were idle for so long.
 const IDLE_MAX: Duration = Duration::from_secs(300);
 /// Prepared statements kept by a connection: those that a busy one uses. A server has room for 16,382 by default, of all
 /// connections together.
 const STATEMENTS_MAX: usize = 150;
-/// How a connection that writes begins. Nobody waits longer for a lock than the 10 s; the transaction is run again then.
-const WRITING: [&str; 2] =
-    ["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "SET SESSION innodb_lock_wait_timeout = 10"];
 /// How a connection that reads begins.
-const READING: [&str; 1] = ["SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"];
+const READING: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 
 /// A store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -85,24 +80,26 @@ pub(super) async fn open(config: &MysqlConfig) -> Result<MysqlStore, OpenError> 
     if config.connections_max < 2 {
         return Err(OpenError::TooFewConnections(config.connections_max));
     }
-    let options = options(&config.url, "url", &config.tls)?;
+    let options = options(&config.url, "url")?;
     if options.get_database().is_none_or(str::is_empty) {
         return Err(OpenError::NoDatabase);
     }
     let replica = match &config.replica {
-        Some(url) => Some(self::options(url, "replica", &config.tls)?),
+        Some(url) => Some(self::options(url, "replica")?),
         None => None,
     };
-    let half = config.connections_max / 2;
-    let writers = match pool(half, &WRITING).connect_with(options.clone()).await {
-        Ok(writers) => writers,
-        Err(error) => return Err(unopened(&options, why(&options, error).await)),
-    };
-    let mut connection = writers.acquire().await.map_err(|error| unopened(&options, error))?;
+    let for_writers = config.connections_max / 2;
+    let connections_max = config.connections_max - for_writers;
+    let reading =
+        PoolConfig { connections_max, timeout: config.timeout, idle_max: IDLE_MAX, begin: READING.to_owned() };
+    let readers = Pool::new(options.clone(), reading.clone());
+    let deadline = Instant::now() + config.timeout;
+    let mut connection = readers.lend(deadline).await.map_err(|error| unreachable(&options, error))?;
     schema::bring_up_to_date(&mut connection).await?;
-    drop(connection);
-    let readers = pool(config.connections_max - half, &READING).connect_lazy_with(options);
-    let replica = replica.map(|options| Replica::new(pool(config.connections_max - half, &READING), options));
+    connection.give_back();
+    let writers = Pool::new(options, writing(for_writers, config.timeout));
+    let timeout = config.timeout.min(replica::ANSWER_WAIT);
+    let replica = replica.map(|options| Replica::new(Pool::new(options, PoolConfig { timeout, ..reading })));
     let (marks, gatherer) = marks::queue();
     let shared = Arc::new(Shared { writers, readers, replica, marks });
     // It ends with the store, whose queue closes then.
@@ -110,59 +107,39 @@ pub(super) async fn open(config: &MysqlConfig) -> Result<MysqlStore, OpenError> 
     Ok(MysqlStore { shared })
 }
 
-fn unopened(options: &MySqlConnectOptions, source: sqlx::Error) -> OpenError {
+/// How connections write. Each statement is in a transaction, without being told (`autocommit`). The server ends by itself what
+/// keeps locks: a wait for somebody else's, before it is taken for silence, so that the outcome is known; and a transaction whose
+/// process it does not hear of any more, which lost the network.
+fn writing(connections_max: u32, timeout: Duration) -> PoolConfig {
+    let lock_wait = (timeout.as_secs() / 2).max(1);
+    let silence = (2 * timeout).as_secs().max(1);
+    let begin = format!(
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
+         SET SESSION autocommit = 0, innodb_lock_wait_timeout = {lock_wait}, wait_timeout = {silence}"
+    );
+    // The server would close it under us.
+    PoolConfig { connections_max, timeout, idle_max: Duration::from_secs(silence) / 2, begin }
+}
+
+fn unreachable(options: &MySqlConnectOptions, source: sqlx::Error) -> OpenError {
     OpenError::Unreachable { server: format!("{}:{}", options.get_host(), options.get_port()), source }
 }
 
-/// Why there is no connection: a pool tells only that it has waited for one.
-async fn why(options: &MySqlConnectOptions, error: sqlx::Error) -> sqlx::Error {
-    if !matches!(error, sqlx::Error::PoolTimedOut) {
-        return error;
-    }
-    match timeout(LOOK_WITHIN, MySqlConnection::connect_with(options)).await {
-        Ok(Err(reason)) => reason,
-        Ok(Ok(_)) | Err(_) => error,
-    }
-}
-
-fn options(url: &str, which: &'static str, tls: &Tls) -> Result<MySqlConnectOptions, OpenError> {
+fn options(url: &str, which: &'static str) -> Result<MySqlConnectOptions, OpenError> {
     if !["mysql://", "mariadb://"].iter().any(|scheme| url.starts_with(scheme)) {
         let source = sqlx::Error::Configuration("it does not begin with mysql://".into());
         return Err(OpenError::Url { which, source });
     }
     let options: MySqlConnectOptions = url.parse().map_err(|source| OpenError::Url { which, source })?;
+    let verifies = matches!(options.get_ssl_mode(), MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity);
+    if !verifies && ["ssl-ca", "sslca"].iter().any(|key| url.contains(&format!("{key}="))) {
+        let problem = "its ssl-ca is of no use without ssl-mode=VERIFY_IDENTITY (or VERIFY_CA, for any name)";
+        return Err(OpenError::Url { which, source: sqlx::Error::Configuration(problem.into()) });
+    }
     // Names and times are the store's business: nothing of the server's clock or zone is used.
-    let options = options
+    Ok(options
         .pipes_as_concat(false)
         .timezone(None)
         .statement_cache_capacity(STATEMENTS_MAX)
-        .disable_statement_logging();
-    Ok(match tls {
-        Tls::FromUrl => options,
-        Tls::Off => options.ssl_mode(MySqlSslMode::Disabled),
-        Tls::Verified(None) => options.ssl_mode(MySqlSslMode::VerifyIdentity),
-        Tls::Verified(Some(authority)) => options.ssl_mode(MySqlSslMode::VerifyIdentity).ssl_ca(authority),
-    })
-}
-
-fn pool(connections_max: u32, begin: &'static [&'static str]) -> MySqlPoolOptions {
-    MySqlPoolOptions::new()
-        .max_connections(connections_max)
-        .acquire_timeout(ACQUIRE_WAIT)
-        .idle_timeout(IDLE_MAX)
-        .test_before_acquire(false)
-        .before_acquire(|connection, metadata| Box::pin(lives(connection, metadata)))
-        .after_connect(move |connection, _| {
-            Box::pin(async move {
-                for statement in begin {
-                    sqlx::raw_sql(*statement).execute(&mut *connection).await?;
-                }
-                Ok(())
-            })
-        })
-}
-
-/// One round trip saved for each transaction of a busy store.
-async fn lives(connection: &mut MySqlConnection, metadata: PoolConnectionMetadata) -> sqlx::Result<bool> {
-    Ok(metadata.idle_for < TRUSTED_FOR || connection.ping().await.is_ok())
+        .disable_statement_logging())
 }

@@ -1,6 +1,6 @@
 //! What a transaction has decided, written in few statements.
 //!
-//! The clock comes last: nothing after it waits for anybody, and it is held for as short a time as possible.
+//! The clock comes last, in one packet with the commit: nothing after it waits for anybody, not even for this process.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,7 @@ use sqlx::MySqlConnection;
 use super::{
     convert::column,
     lists::{Query, ids, limited_steps, parts, sql, steps},
+    script::{Script, Value},
 };
 use crate::{
     Revision, Telling,
@@ -108,8 +109,8 @@ impl Pending {
         self.rest.push(Step::Enter(users.iter().map(row).collect()));
     }
 
-    /// Writes it all.
-    pub(super) async fn write(mut self, connection: &mut MySqlConnection) -> sqlx::Result<()> {
+    /// Writes what is large, and tells the rest, which is executed together with the commit.
+    pub(super) async fn write(mut self, connection: &mut MySqlConnection) -> sqlx::Result<Script> {
         self.entries.sort_unstable_by_key(|row| (row.conversation, row.position));
         insert_entries(connection, &self.entries).await?;
         insert_mentions(connection, &self.mentions).await?;
@@ -126,41 +127,30 @@ impl Pending {
         for part in parts(&settled) {
             ids("DELETE FROM effects WHERE number IN ", part, "").execute(&mut *connection).await?;
         }
-        let (told, moved): (Vec<_>, Vec<_>) = self.members.into_iter().partition(|(_, (_, told))| *told);
-        let moved: Vec<MovedMember> = moved.into_iter().map(|(key, (member, _))| (key, member, 0)).collect();
-        move_members(connection, &moved).await?;
 
-        let count = self.logs.len() + told.len();
-        if count > 0 {
-            let mut revisions = tick(connection, count).await?;
-            let logs = self.logs.into_iter().zip(revisions.by_ref());
-            let logs: Vec<MovedLog> = logs
-                .map(|((id, log), revision)| {
-                    let erasures = self.erased.iter().filter(|erased| **erased == id).count();
-                    (id, log, revision, erasures.cast_signed() as i64)
-                })
-                .collect();
-            move_logs(connection, &logs).await?;
-            let told = told.into_iter().zip(revisions);
-            let told: Vec<MovedMember> = told.map(|((key, (member, _)), revision)| (key, member, revision)).collect();
-            move_members(connection, &told).await?;
-        }
-        Ok(())
+        let mut last = Script::default();
+        let (told, moved): (Vec<_>, Vec<_>) = self.members.into_iter().partition(|(_, (_, told))| *told);
+        move_members(&mut last, moved.into_iter().map(|(key, (member, _))| (key, member, Value::Number(0))));
+        let mut revisions = tick(&mut last, self.logs.len() + told.len());
+        let logs = self.logs.into_iter().zip(revisions.by_ref()).map(|((id, log), revision)| {
+            let erasures = self.erased.iter().filter(|erased| **erased == id).count();
+            (id, log, revision, erasures)
+        });
+        move_logs(&mut last, logs);
+        let told = told.into_iter().zip(revisions);
+        move_members(&mut last, told.map(|((key, (member, _)), revision)| (key, member, revision)));
+        Ok(last)
     }
 }
 
-/// Gives the next revisions, and takes the clock until the commit. Nothing may be waited for after it.
-pub(super) async fn tick(
-    connection: &mut MySqlConnection,
-    count: usize,
-) -> sqlx::Result<impl Iterator<Item = i64> + use<>> {
+/// Gives the next revisions, and takes the clock until the commit: nothing may be waited for after it, neither a lock nor the
+/// network.
+pub(super) fn tick(last: &mut Script, count: usize) -> impl Iterator<Item = Value> + use<> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
-    let done = sqlx::query("UPDATE clock SET revision = LAST_INSERT_ID(revision + ?) WHERE id = 1")
-        .bind(count)
-        .execute(connection)
-        .await?;
-    let last = done.last_insert_id().cast_signed();
-    Ok(last - count + 1..=last)
+    if count > 0 {
+        last.statement(&format!("UPDATE clock SET revision = LAST_INSERT_ID(revision + {count}) WHERE id = 1"));
+    }
+    (0..count).rev().map(Value::Ago)
 }
 
 async fn insert_entries(connection: &mut MySqlConnection, entries: &[Row]) -> sqlx::Result<()> {
@@ -254,69 +244,56 @@ pub(super) async fn insert_members(connection: &mut MySqlConnection, members: &[
     Ok(())
 }
 
-/// A member whose row is locked, with its new positions, and a revision if heads are to show them.
-type MovedMember = ((UserId, ConversationId), Member, i64);
-
-/// Moves members forward. The rows are there: they were locked.
-async fn move_members(connection: &mut MySqlConnection, members: &[MovedMember]) -> sqlx::Result<()> {
-    for part in steps(members) {
-        let mut update = sqlx::query(sql(
-            "INSERT INTO members (user, conversation, read_position, delivered_position, revision) VALUES ",
-            part.len(),
-            5,
-            " ON DUPLICATE KEY UPDATE read_position = GREATEST(read_position, VALUES(read_position)),
-                 delivered_position = GREATEST(delivered_position, VALUES(delivered_position)),
-                 revision = GREATEST(revision, VALUES(revision))",
-        ));
-        for ((user, conversation), member, revision) in part {
-            update = update
-                .bind(column(user.get()))
-                .bind(column(conversation.get()))
-                .bind(column(member.read_position))
-                .bind(column(member.delivered_position))
-                .bind(*revision);
-        }
-        update.execute(&mut *connection).await?;
-    }
-    Ok(())
+/// Moves members, with a revision if heads are to show it. The rows are there: they were locked.
+fn move_members(last: &mut Script, members: impl Iterator<Item = ((UserId, ConversationId), Member, Value)>) {
+    let row = |((user, conversation), member, revision): ((UserId, ConversationId), Member, Value)| {
+        [
+            Value::id(user.get()),
+            Value::id(conversation.get()),
+            Value::id(member.read_position),
+            Value::id(member.delivered_position),
+            revision,
+        ]
+    };
+    last.rows(
+        "INSERT INTO members (user, conversation, read_position, delivered_position, revision) VALUES ",
+        &members.map(row).collect::<Vec<_>>(),
+        " ON DUPLICATE KEY UPDATE read_position = GREATEST(read_position, VALUES(read_position)),
+             delivered_position = GREATEST(delivered_position, VALUES(delivered_position)),
+             revision = GREATEST(revision, VALUES(revision))",
+    );
 }
 
-/// A log whose row is locked, or that is made, with its revision and how much is erased in it.
-type MovedLog = (ConversationId, Log, i64, i64);
-
-async fn move_logs(connection: &mut MySqlConnection, logs: &[MovedLog]) -> sqlx::Result<()> {
-    for part in steps(logs) {
-        let mut update = sqlx::query(sql(
-            "INSERT INTO conversations (id, kind, members, muted, dissolved, position, messages, revision, erasures) VALUES ",
-            part.len(),
-            9,
-            " ON DUPLICATE KEY UPDATE members = VALUES(members), muted = VALUES(muted), dissolved = VALUES(dissolved),
-                 position = VALUES(position), messages = VALUES(messages), revision = VALUES(revision),
-                 erasures = erasures + VALUES(erasures)",
-        ));
-        for (id, log, revision, erasures) in part {
-            update = update
-                .bind(column(id.get()))
-                .bind(log.kind as i32)
-                .bind(column(log.members))
-                .bind(log.muted)
-                .bind(log.dissolved)
-                .bind(column(log.last_position))
-                .bind(column(log.messages))
-                .bind(*revision)
-                .bind(*erasures);
-        }
-        update.execute(&mut *connection).await?;
-    }
-    Ok(())
+/// Moves logs whose rows are locked, or makes them, with their revisions and how much is erased in each.
+fn move_logs(last: &mut Script, logs: impl Iterator<Item = (ConversationId, Log, Value, usize)>) {
+    let row = |(id, log, revision, erasures): (ConversationId, Log, Value, usize)| {
+        [
+            Value::id(id.get()),
+            Value::Number((log.kind as i32).into()),
+            Value::id(log.members),
+            Value::Number(log.muted.into()),
+            Value::Number(log.dissolved.into()),
+            Value::id(log.last_position),
+            Value::id(log.messages),
+            revision,
+            Value::Number(erasures.cast_signed() as i64),
+        ]
+    };
+    last.rows(
+        "INSERT INTO conversations (id, kind, members, muted, dissolved, position, messages, revision, erasures) VALUES ",
+        &logs.map(row).collect::<Vec<_>>(),
+        " ON DUPLICATE KEY UPDATE members = VALUES(members), muted = VALUES(muted), dissolved = VALUES(dissolved),
+             position = VALUES(position), messages = VALUES(messages), revision = VALUES(revision),
+             erasures = erasures + VALUES(erasures)",
+    );
 }
 
 /// The values of a statement's parameters, in their order.
 #[derive(Debug, Default)]
-pub(super) struct Values(Vec<Value>);
+pub(super) struct Values(Vec<Parameter>);
 
 #[derive(Debug)]
-enum Value {
+enum Parameter {
     Number(Option<i64>),
     Text(Option<String>),
     Bytes(Option<Vec<u8>>),
@@ -341,7 +318,7 @@ impl Values {
     }
 
     pub(super) fn number_or_null(mut self, number: Option<impl Into<i64>>) -> Self {
-        self.0.push(Value::Number(number.map(Into::into)));
+        self.0.push(Parameter::Number(number.map(Into::into)));
         self
     }
 
@@ -350,7 +327,7 @@ impl Values {
     }
 
     pub(super) fn text_or_null(mut self, text: Option<&str>) -> Self {
-        self.0.push(Value::Text(text.map(ToOwned::to_owned)));
+        self.0.push(Parameter::Text(text.map(ToOwned::to_owned)));
         self
     }
 
@@ -359,15 +336,15 @@ impl Values {
     }
 
     pub(super) fn bytes_or_null(mut self, bytes: Option<Vec<u8>>) -> Self {
-        self.0.push(Value::Bytes(bytes));
+        self.0.push(Parameter::Bytes(bytes));
         self
     }
 
     fn bind(self, query: Query<'static>) -> Query<'static> {
         self.0.into_iter().fold(query, |query, value| match value {
-            Value::Number(number) => query.bind(number),
-            Value::Text(text) => query.bind(text),
-            Value::Bytes(bytes) => query.bind(bytes),
+            Parameter::Number(number) => query.bind(number),
+            Parameter::Text(text) => query.bind(text),
+            Parameter::Bytes(bytes) => query.bind(bytes),
         })
     }
 }

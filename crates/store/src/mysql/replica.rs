@@ -9,32 +9,28 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{
-    MySqlConnection, MySqlPool,
-    mysql::{MySqlConnectOptions, MySqlPoolOptions},
-};
-use tokio::time::{Instant, timeout};
+use sqlx::MySqlConnection;
+use tokio::time::Instant;
 
-use super::{changes, convert::column, pages, views::Sight};
-use crate::{Headed, Page, PageRequest, Scan};
+use super::{changes, convert::column, pages, pool::Pool, transaction::snapshot_from, views::Sight};
+use crate::{Headed, Page, PageRequest, Result, Scan};
 
-/// How long an answer of the replica is waited for.
-const ANSWER_WAIT: Duration = Duration::from_secs(1);
+/// How long the replica may take for an answer at most: the primary is asked then, and that counts, too.
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// How long a replica that failed is left alone.
 const SET_ASIDE: Duration = Duration::from_secs(5);
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Replica {
-    pool: MySqlPool,
+    pool: Pool,
     began: Instant,
     /// Until when it is left alone, in milliseconds since it began.
     aside_until_ms: AtomicU64,
 }
 
 impl Replica {
-    pub(super) fn new(pool: MySqlPoolOptions, options: MySqlConnectOptions) -> Self {
-        let pool = pool.acquire_timeout(ANSWER_WAIT).connect_lazy_with(options);
+    pub(super) fn new(pool: Pool) -> Self {
         Self { pool, began: Instant::now(), aside_until_ms: AtomicU64::new(0) }
     }
 
@@ -49,45 +45,40 @@ impl Replica {
         requests: &[PageRequest],
         bytes_max: usize,
     ) -> Option<Vec<Option<Page>>> {
-        self.answered(async {
-            let mut snapshot = self.pool.begin().await?;
-            for (sight, request) in sights.iter().zip(requests) {
-                if let Some(sight) = sight
-                    && !reaches(&mut snapshot, sight, last_wanted(sight, request)).await?
-                {
-                    return Ok(None);
+        let asked = async {
+            snapshot_from!(&self.pool, |snapshot| {
+                for (sight, request) in sights.iter().zip(requests) {
+                    if let Some(sight) = sight
+                        && !reaches(snapshot, sight, last_wanted(sight, request)).await?
+                    {
+                        return Ok(None);
+                    }
                 }
-            }
-            let pages = pages::read(&mut snapshot, sights, requests, bytes_max).await?;
-            snapshot.rollback().await?;
-            Ok(Some(pages))
-        })
-        .await
+                pages::read(snapshot, sights, requests, bytes_max).await.map(Some)
+            })
+        };
+        self.answered(asked).await
     }
 
     /// A scan, if the replica knows all that messages say now.
     pub(super) async fn scan(&self, sight: &Sight, before: u64, entries: u32) -> Option<Scan> {
-        self.answered(async {
-            let mut snapshot = self.pool.begin().await?;
-            if !reaches(&mut snapshot, sight, sight.last_position).await? {
-                return Ok(None);
-            }
-            let scan = changes::scan(&mut snapshot, sight, before, entries).await?;
-            snapshot.rollback().await?;
-            Ok(Some(scan))
-        })
-        .await
+        let asked = async {
+            snapshot_from!(&self.pool, |snapshot| match reaches(snapshot, sight, sight.last_position).await? {
+                true => changes::scan(snapshot, sight, before, entries).await.map(Some),
+                false => Ok(None),
+            })
+        };
+        self.answered(asked).await
     }
 
     /// What was asked for; `None` as well if the replica fails, or was left alone.
-    async fn answered<T>(&self, asked: impl Future<Output = sqlx::Result<Option<T>>>) -> Option<T> {
+    async fn answered<T>(&self, asked: impl Future<Output = Result<Option<T>>>) -> Option<T> {
         if self.now_ms() < self.aside_until_ms.load(Ordering::Relaxed) {
             return None;
         }
-        let error = match timeout(ANSWER_WAIT, asked).await {
-            Ok(Ok(answer)) => return answer,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
+        let error = match asked.await {
+            Ok(answer) => return answer,
+            Err(error) => error.to_string(),
         };
         let aside = u64::try_from(SET_ASIDE.as_millis()).unwrap_or(u64::MAX);
         self.aside_until_ms.store(self.now_ms() + aside, Ordering::Relaxed);

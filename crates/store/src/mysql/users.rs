@@ -23,7 +23,7 @@ use crate::{
 #[async_trait]
 impl Users for MysqlStore {
     async fn create_account(&self, account: NewAccount, tell: Vec<Telling>) -> Result<bool> {
-        write!(self, |connection| accounts::create(connection, &account, &tell).await)
+        write!(self, |connection, last| accounts::create(connection, &account, &tell, last).await)
     }
 
     async fn account_by_name(&self, name_key: String) -> Result<Option<Account>> {
@@ -131,7 +131,7 @@ impl Users for MysqlStore {
     }
 
     async fn create_bot(&self, bot: NewBot, limit: usize) -> Result<std::result::Result<BotRow, BotRefused>> {
-        write!(self, |connection| bots::create(connection, &bot, limit).await)
+        write!(self, |connection, last| bots::create(connection, &bot, limit, last).await)
     }
 
     async fn bots(&self, owner: UserId) -> Result<Vec<BotRow>> {

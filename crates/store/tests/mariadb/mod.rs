@@ -3,6 +3,7 @@
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
+pub(crate) mod load;
 pub(crate) mod scene;
 
 use std::{

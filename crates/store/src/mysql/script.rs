@@ -1,0 +1,124 @@
+//! Several statements in one packet: sent together, executed in their order up to the first that fails, answered together. One
+//! round trip instead of one for each.
+//!
+//! Their values stand in the text, so there are only such as need no care there: numbers.
+
+use std::fmt::Write as _;
+
+use futures_util::TryStreamExt as _;
+use sqlx::{AssertSqlSafe, Either, MySqlConnection};
+
+use super::{convert::column, failure};
+
+/// Statements go into another packet when one has so many bytes: less than what any server takes.
+const PACKET_BYTES: usize = 256 * 1024;
+/// Rows in one statement.
+const ROWS_MAX: usize = 512;
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Script {
+    packets: Vec<Packet>,
+}
+
+#[derive(Debug)]
+struct Packet {
+    text: String,
+    statements: usize,
+}
+
+/// Why a commit failed.
+#[derive(Debug)]
+pub(super) enum CommitError {
+    /// The server says what went wrong before it committed: nothing is stored.
+    Before(sqlx::Error),
+    /// Perhaps it is stored.
+    Unknown(sqlx::Error),
+}
+
+impl Script {
+    /// Adds a statement.
+    pub(super) fn statement(&mut self, sql: &str) {
+        match self.packets.last_mut() {
+            Some(packet) if packet.text.len() + sql.len() < PACKET_BYTES => {
+                packet.text.push(';');
+                packet.text.push_str(sql);
+                packet.statements += 1;
+            }
+            _ => self.packets.push(Packet { text: sql.to_owned(), statements: 1 }),
+        }
+    }
+
+    /// Adds statements about these rows of values: `before`, the rows in parentheses with commas between them, `after`.
+    /// Returns how many statements they are.
+    pub(super) fn rows<const N: usize>(&mut self, before: &str, rows: &[[Value; N]], after: &str) -> usize {
+        for part in rows.chunks(ROWS_MAX) {
+            let mut sql = before.to_owned();
+            for (number, row) in part.iter().enumerate() {
+                sql.push_str(if number == 0 { "(" } else { ",(" });
+                for (number, value) in row.iter().enumerate() {
+                    sql.push_str(if number == 0 { "" } else { "," });
+                    value.write(&mut sql);
+                }
+                sql.push(')');
+            }
+            sql.push_str(after);
+            self.statement(&sql);
+        }
+        rows.len().div_ceil(ROWS_MAX)
+    }
+
+    /// Executes them all and commits.
+    pub(super) async fn commit(mut self, connection: &mut MySqlConnection) -> Result<(), CommitError> {
+        self.statement("COMMIT");
+        let last = self.packets.len() - 1;
+        for (number, packet) in self.packets.into_iter().enumerate() {
+            let mut answers = sqlx::raw_sql(AssertSqlSafe(packet.text)).fetch_many(&mut *connection);
+            let mut answered = 0;
+            loop {
+                match answers.try_next().await {
+                    Ok(Some(Either::Left(_))) => answered += 1,
+                    Ok(Some(Either::Right(_))) => {}
+                    Ok(None) => break,
+                    Err(error) => {
+                        let before = number < last || is_answer(&error) && answered + 1 < packet.statements;
+                        return Err(if before || failure::is_conflict_at_commit(&error) {
+                            CommitError::Before(error)
+                        } else {
+                            CommitError::Unknown(error)
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the server itself says what is wrong: then it has executed nothing after it.
+fn is_answer(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(_))
+}
+
+/// What may stand in a script.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value {
+    Number(i64),
+    /// `LAST_INSERT_ID()` less this.
+    Ago(i64),
+}
+
+impl Value {
+    /// An id or a position.
+    pub(super) fn id(id: u64) -> Self {
+        Self::Number(column(id))
+    }
+
+    fn write(self, text: &mut String) {
+        // Writing to a string cannot fail.
+        let _ = match self {
+            Self::Number(number) => write!(text, "{number}"),
+            Self::Ago(count) => write!(text, "LAST_INSERT_ID()-{count}"),
+        };
+    }
+}
