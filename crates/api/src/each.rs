@@ -5,7 +5,7 @@ use protocol::{
     Error, Result,
     wire::{self, ErrorCode, send},
 };
-use rpc::{Channel, Method, Route};
+use rpc::{Channel, Method, Owners, Route};
 
 use crate::{Call, SendRequest, SendResponse, SendResult, send_result};
 
@@ -32,7 +32,7 @@ pub(crate) async fn sends(
         return channel.call(method, first, call.deadline, &header, &request).await;
     }
     let count = request.sends.len();
-    let parts = parts(channel, request);
+    let parts = parts(&channel.owners(), request);
     let answer = async |part: &Part| channel.call(method, part.route, call.deadline, &header, &part.request).await;
     let answers = join_all(parts.iter().map(answer)).await;
     let mut results = vec![None; count];
@@ -52,17 +52,17 @@ pub(crate) async fn sends(
 fn route(send: &wire::Send) -> Route {
     match &send.target {
         Some(send::Target::Conversation(conversation)) => Route::Key(*conversation),
-        // The log is known once the name is.
-        Some(send::Target::To(name)) => Route::text(name),
-        None => Route::Any,
+        // Whoever is called says that it is wrong: names are resolved by the gateway.
+        Some(send::Target::To(_)) | None => Route::Any,
     }
 }
 
-fn parts(channel: &Channel, request: SendRequest) -> Vec<Part> {
+/// By one view of the instances: sends to one log must not be parted, or they would overtake each other.
+fn parts(owners: &Owners, request: SendRequest) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     for (place, send) in request.sends.into_iter().enumerate() {
         let route = route(&send);
-        let owner = channel.owner(route);
+        let owner = owners.of(route);
         let known = parts.iter().position(|part| part.owner == owner).unwrap_or_else(|| {
             parts.push(Part { owner, route, places: Vec::new(), request: SendRequest::default() });
             parts.len() - 1

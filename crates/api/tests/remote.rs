@@ -98,17 +98,24 @@ impl Instance {
     }
 }
 
+fn endpoint(instance: &Instance) -> Endpoint {
+    Endpoint { address: instance.server.address().to_string(), zone: String::new(), weight: 1 }
+}
+
 async fn channel(instances: &[Instance]) -> Channel {
-    let endpoint = |instance: &Instance| Endpoint {
-        address: instance.server.address().to_string(),
-        zone: String::new(),
-        weight: 1,
-    };
     // Nobody tells of changes: these stay in use.
     let (_, endpoints) = watch::channel(instances.iter().map(endpoint).collect());
+    connected(instances, endpoints).await
+}
+
+/// A channel that can reach all of them.
+async fn connected(instances: &[Instance], endpoints: watch::Receiver<Vec<Endpoint>>) -> Channel {
     let metrics = Metrics::new(&mut Registry::default());
     let channel = Channel::new("message", endpoints, security(), ChannelConfig::default(), &metrics);
-    let all = || (0..1_000).filter_map(|key| channel.owner(Route::Key(key))).collect::<HashSet<_>>().len();
+    let all = || {
+        let owners = channel.owners();
+        (0..1_000).filter_map(|key| owners.of(Route::Key(key))).collect::<HashSet<_>>().len()
+    };
     let since = Instant::now();
     while all() < instances.len() {
         assert!(since.elapsed() < PATIENCE, "not all instances can be reached");
@@ -208,6 +215,39 @@ async fn each_send_goes_to_the_owner_of_its_log_and_results_come_back_in_order()
     }
     assert!(owners.len() == 40 && owners.values().all(|owners| *owners == 1));
     assert_eq!(client.send(&call(), SendRequest::default()).await.unwrap().results.len(), 0);
+}
+
+/// While an instance comes and goes all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sends_to_a_log_arrive_in_their_order_though_its_owner_changes() {
+    const ROUNDS: usize = 300;
+    const SENDS: usize = 400;
+    let instances = [Instance::start().await, Instance::start().await];
+    let all: Vec<Endpoint> = instances.iter().map(endpoint).collect();
+    let (told, endpoints) = watch::channel(all.clone());
+    let client = MessageClient::new(connected(&instances, endpoints).await);
+    let coming_and_going = tokio::spawn(async move {
+        for count in [1, 2].into_iter().cycle() {
+            told.send_replace(all[..count].to_vec());
+            tokio::time::sleep(Duration::from_micros(300)).await;
+        }
+    });
+    for round in 0..ROUNDS {
+        let sends = (0..SENDS).map(|n| send(n as u64 % 2, format!("{round} {n:03}"))).collect();
+        client.send(&call(), SendRequest { sends }).await.unwrap();
+        for conversation in 0..2 {
+            let of_round = |double: &Arc<Double>| {
+                let sent = double.sent.lock().unwrap();
+                let all = sent.get(&conversation).into_iter().flatten();
+                all.filter(|id| id.starts_with(&format!("{round} "))).cloned().collect::<Vec<_>>()
+            };
+            let arrived: Vec<Vec<String>> = instances.iter().map(|instance| of_round(&instance.double)).collect();
+            let at_one: Vec<_> = arrived.iter().filter(|sent| !sent.is_empty()).collect();
+            assert_eq!(at_one.len(), 1, "of round {round}, {conversation} went to both: {arrived:?}");
+            assert!(at_one[0].is_sorted() && at_one[0].len() == SENDS / 2, "{arrived:?}");
+        }
+    }
+    coming_and_going.abort();
 }
 
 #[tokio::test]

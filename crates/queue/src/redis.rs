@@ -20,6 +20,7 @@ mod envelope;
 mod failure;
 mod hearing;
 mod held;
+mod keeper;
 mod lane;
 mod lease;
 mod metrics;
@@ -50,6 +51,7 @@ use self::{
     ear::Ear,
     envelope::Route,
     failure::Failure,
+    keeper::Keeper,
     lane::NotPublished,
     lease::Lease,
     names::Names,
@@ -151,7 +153,8 @@ impl Queue for RedisQueue {
         let Inner { nodes, names, config, metrics, stop, tasks, .. } = &*self.inner;
         let figures = Figures { delivered: metrics.delivered.clone(), lost: metrics.lost.clone() };
         let mailbox = Mailbox::new(config.bounds, figures);
-        let (ear, keeper) = Ear::new(gateway, mailbox, Arc::clone(nodes), names.clone(), metrics.clone());
+        let (ear, changes) = Ear::new(gateway, mailbox, config.timeout, names.clone(), metrics.clone());
+        let keeper = Keeper::new(Arc::clone(&ear), Arc::clone(nodes), changes);
         let stop = stop.child_token();
         // Whatever comes, also if this call is dropped.
         let stop_when_dropped = stop.clone().drop_guard();

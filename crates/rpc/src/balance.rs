@@ -63,6 +63,26 @@ pub(crate) fn choose(members: &[Member], route: Route, now: Instant, tried: &[Ar
     })
 }
 
+/// Who owns which key, as it was at one moment: instances that come and go since change nothing of it.
+pub struct Owners(Vec<Member>);
+
+impl Owners {
+    pub(crate) fn new(members: &[Member], now: Instant) -> Self {
+        let reachable = members.iter().filter(|member| member.weight > 0 && member.instance.is_reachable());
+        let (ejected, healthy): (Vec<_>, Vec<_>) = reachable.cloned().partition(|it| it.instance.is_ejected(now));
+        Self(if healthy.is_empty() { ejected } else { healthy })
+    }
+
+    /// The instance that would have been called by this route: something that is equal for the same one. `None` if nobody
+    /// could be reached, or anybody would do.
+    pub fn of(&self, route: Route) -> Option<u64> {
+        match route {
+            Route::Any => None,
+            Route::Key(key) => owner(self.0.iter(), key).map(|owner| owner.instance.seed),
+        }
+    }
+}
+
 /// Drawing by weight makes shares; comparing the load of two keeps a slow instance from getting its share. Drawn with
 /// replacement: otherwise, of two, the light one would get as much as the heavy one.
 fn less_loaded_of_two<'a>(members: impl Iterator<Item = &'a Member> + Clone, now: Instant) -> Option<&'a Member> {

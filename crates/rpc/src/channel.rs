@@ -29,7 +29,7 @@ use tokio_util::{
 use tower::retry::budget::{Budget as _, TpsBudget};
 
 use crate::{
-    balance::{self, Member, Route},
+    balance::{self, Member, Owners, Route},
     config::{
         ATTEMPTS_MAX, CALLS_WAITING_MAX, ChannelConfig, FRAME_BYTES_MAX, INSTANCES_MAX, RETRIES_PER_SECOND_MIN,
         RETRY_SHARE, RETRY_WINDOW,
@@ -151,12 +151,9 @@ impl Channel {
         answer.inspect_err(|error| metrics.failed(error))
     }
 
-    /// Who would be called by this route now: something that is equal for the same instance. `None` if nobody can be reached, or
-    /// anybody would do. For whoever has several things to ask, to ask each instance once.
-    pub fn owner(&self, route: Route) -> Option<u64> {
-        let now = Instant::now();
-        let keyed = route != Route::Any;
-        keyed.then(|| balance::choose(&self.pool.members(), route, now, &[])).flatten().map(|owner| owner.seed)
+    /// Who would be called for which key now. For whoever has several things to ask, to ask each instance once.
+    pub fn owners(&self) -> Owners {
+        Owners::new(&self.pool.members(), Instant::now())
     }
 
     /// Ends the connections once the calls under way are answered, and waits for it. Calls made afterwards are refused.

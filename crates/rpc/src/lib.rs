@@ -29,7 +29,7 @@ mod service;
 mod trace;
 mod wire;
 
-pub use balance::{Route, owner_among};
+pub use balance::{Owners, Route, owner_among};
 pub use builtin::{HEALTH, Health, METHODS, MethodList, MethodName, Nothing};
 pub use channel::Channel;
 pub use config::{

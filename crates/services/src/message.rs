@@ -8,6 +8,7 @@ mod acts;
 mod appender;
 mod content;
 mod forward;
+mod missed;
 mod publisher;
 mod receipts;
 mod relay;

@@ -53,6 +53,11 @@ impl Pushes {
         self.to_users.iter().flat_map(|delivery| delivery.users.iter().copied().map(UserId::new)).collect()
     }
 
+    /// The topics that something is for.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = Topic> {
+        self.to_topics.iter().map(|(topic, _)| *topic)
+    }
+
     /// One publication for each gateway and topic; more only where a batch would exceed `batch_max` deliveries.
     pub(crate) fn address(self, routes: Vec<Vec<GatewayId>>, batch_max: usize) -> Vec<Publication> {
         let mut batches = Batches::default();

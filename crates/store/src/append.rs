@@ -370,12 +370,13 @@ fn note_effect<L: Ledger>(ledger: &mut L, entry: &NewEntry, user: UserId, kind: 
 }
 
 /// Whether this may be stored of an entry that was appended with another content: part of it was erased since, or what
-/// it says follows from what the contact was.
+/// it says follows from what the contact was, or the settings were.
 fn may_have_become(act: &Act, kind: u32, content: &Bytes) -> bool {
     match act {
         Act::Message { .. } => kind == kinds::RECALLED,
         &Act::Change(Change { target, kind: ChangeKind::Edit { .. } }) => *content == kinds::erased_edit(target),
         Act::Contact(event) => kinds::kind(content).is_some_and(|content| crate::contacts::may_tell(event, &content)),
+        Act::Settings(change) => kinds::settings(content).is_some_and(|settings| change.apply(settings) == settings),
         Act::Conversation(conversation, ConversationAct::Draft(_)) => {
             *content == kinds::erased_draft(conversation.get())
         }

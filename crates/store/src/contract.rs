@@ -131,6 +131,7 @@ macro_rules! contract_suite {
                 an_id_of_something_else_about_a_contact_is_refused,
                 what_finds_nothing_to_change_is_settled,
                 remarks_are_kept_and_contacts_listed_in_pages,
+                settings_change_where_told_though_two_do_so_at_once,
                 strangers_do_not_write_to_those_who_want_friends_only,
                 what_the_blocked_write_is_withheld,
                 each_of_two_sees_the_pins_that_the_log_tells,

@@ -19,7 +19,8 @@ pub struct NewEntry {
     pub id: EntryId,
     /// Milliseconds since 1970.
     pub time_ms: i64,
-    /// The encoded content. Of [`Act::Contact`] it is not looked at: what the entry says follows from what the contact was.
+    /// The encoded content. Of [`Act::Contact`] and [`Act::Settings`] it is not looked at: what the entry says follows from
+    /// what the contact was, or the settings were.
     pub content: Bytes,
     /// What it does beside being there, in the same transaction.
     pub act: Act,
@@ -52,8 +53,8 @@ pub enum Act {
     Membership(Membership),
     /// It changes a contact of the sender, in the sender's personal log.
     Contact(ContactEvent),
-    /// It changes the sender's settings, in the sender's personal log.
-    Settings(UserSettings),
+    /// It changes the sender's settings, in the sender's personal log, which tells what they are from then on.
+    Settings(SettingsChange),
     /// It changes how the sender sees a conversation, in the sender's personal log.
     Conversation(ConversationId, ConversationAct),
 }
@@ -165,6 +166,25 @@ pub struct UserSettings {
     pub invisible: bool,
 }
 
+/// What of a user's settings changes; `None`: stays as it is. Two changes at once are both made, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SettingsChange {
+    /// Who may write.
+    pub write_policy: Option<WritePolicy>,
+    /// Whether nobody sees when the user is online.
+    pub invisible: Option<bool>,
+}
+
+impl SettingsChange {
+    /// What the settings become.
+    pub fn apply(self, to: UserSettings) -> UserSettings {
+        UserSettings {
+            write_policy: self.write_policy.unwrap_or(to.write_policy),
+            invisible: self.invisible.unwrap_or(to.invisible),
+        }
+    }
+}
+
 /// How a user sees a conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ConversationAct {
@@ -207,7 +227,7 @@ pub struct Appended {
     pub entered: Vec<UserId>,
     /// Those who ceased to be members by it.
     pub exited: Vec<UserId>,
-    /// What it says, if that is not what it was appended with (see [`Act::Contact`]).
+    /// What it says, if that is not what it was appended with (see [`NewEntry::content`]).
     pub content: Option<Bytes>,
     /// The other user has blocked the sender: to the other, the entry reads as hidden, for ever, and does not count.
     pub withheld: bool,

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use protocol::{
     RawContent,
-    wire::{Content, DraftChanged, Edit, Hidden, Recalled, content},
+    wire::{Content, DraftChanged, Edit, Hidden, Recalled, SettingsChanged, content},
 };
+
+use crate::UserSettings;
 
 /// Messages have a kind from 1 to this.
 pub(crate) const MESSAGE_MAX: u32 = 89;
@@ -33,6 +35,22 @@ pub(crate) fn erased_edit(position: u64) -> Bytes {
 /// In the place of a draft that was replaced.
 pub(crate) fn erased_draft(conversation: u64) -> Bytes {
     encoded(content::Kind::DraftChanged(DraftChanged { conversation, draft: None }))
+}
+
+/// What a user's settings are from now on.
+pub(crate) fn settings_changed(settings: UserSettings) -> Bytes {
+    let UserSettings { write_policy, invisible } = settings;
+    encoded(content::Kind::SettingsChanged(SettingsChanged { write_policy: write_policy.into(), invisible }))
+}
+
+/// The settings that a content tells.
+pub(crate) fn settings(content: &Bytes) -> Option<UserSettings> {
+    match kind(content)? {
+        content::Kind::SettingsChanged(changed) => {
+            Some(UserSettings { write_policy: changed.write_policy(), invisible: changed.invisible })
+        }
+        _ => None,
+    }
 }
 
 /// The content that an edit puts in the place of its message's.

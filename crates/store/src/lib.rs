@@ -32,7 +32,7 @@ pub mod sqlite;
 pub use bots::{ApiKeyRow, BotRefused, BotRow, Incoming, NewApiKey, NewBot, NewIncoming};
 pub use entries::{
     Act, Appended, Audience, Change, ChangeKind, ContactAct, ContactEvent, ConversationAct, Membership, NewEntry,
-    Refused, UserSettings, content_kind,
+    Refused, SettingsChange, UserSettings, content_kind,
 };
 pub use error::{Error, Result};
 pub use groups::{Group, GroupLink, Groups, JoinRequestRow, NewGroup};

@@ -17,12 +17,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     device::{Device, LOOK_AGAIN, Online},
+    http,
     people::{connected, direct, group, sender, until, until_texts},
+    proxy::Proxy,
     system::{Setup, System},
 };
 
 /// A message is not kept waiting longer, whatever has ended that is not the truth itself.
 const LATENCY_MAX: Duration = Duration::from_secs(5);
+
+/// How many texts were said in each conversation.
+type Said = HashMap<ConversationId, usize>;
+
+async fn say(online: &Online, conversation: ConversationId, said: &mut Said) {
+    let said = said.entry(conversation).or_default();
+    let begun = Instant::now();
+    online.send(conversation, &format!("{said}")).await;
+    assert!(begun.elapsed() < LATENCY_MAX, "acknowledged after {:?}", begun.elapsed());
+    *said += 1;
+}
 
 /// Two users, each on a gateway, with a conversation of their own and a group.
 struct Two {
@@ -32,7 +45,7 @@ struct Two {
     there: Online,
     alone: ConversationId,
     all: ConversationId,
-    said: usize,
+    said: Said,
 }
 
 impl Two {
@@ -41,30 +54,36 @@ impl Two {
         let (ann, bob) = (Device::register(&one, "ann").await, Device::register(&two, "bob").await);
         let (here, there) = (connected(&ann, &one).await, connected(&bob, &two).await);
         let (alone, all) = (direct(&here, &bob).await, group(&[&here, &there], "outage").await);
-        Self { ann, bob, here, there, alone, all, said: 0 }
+        Self { ann, bob, here, there, alone, all, said: Said::new() }
     }
 
     /// Each says something in both conversations, and is answered in time.
     async fn say(&mut self) {
-        for online in [&self.here, &self.there] {
-            for conversation in [self.alone, self.all] {
-                let begun = Instant::now();
-                online.send(conversation, &format!("{}", self.said)).await;
-                assert!(begun.elapsed() < LATENCY_MAX, "acknowledged after {:?}", begun.elapsed());
-            }
-            self.said += 1;
+        for conversation in [self.alone, self.all] {
+            say(&self.here, conversation, &mut self.said).await;
+            say(&self.there, conversation, &mut self.said).await;
         }
+    }
+
+    /// Only the first of them says something.
+    async fn say_alone(&mut self, conversation: ConversationId) {
+        say(&self.here, conversation, &mut self.said).await;
     }
 
     /// Waits until both have all that was said; how long that took.
     async fn hear(&self) -> Duration {
         let begun = Instant::now();
         for device in [&self.ann, &self.bob] {
-            until_texts(device, self.alone, self.said).await;
-            until_texts(device, self.all, self.said).await;
+            self.until_heard(device).await;
         }
         assert_eq!(self.ann.logs()[&self.alone], self.bob.logs()[&self.alone]);
         begun.elapsed()
+    }
+
+    async fn until_heard(&self, device: &Device) {
+        for (conversation, said) in &self.said {
+            until_texts(device, *conversation, *said).await;
+        }
     }
 
     /// What is said comes by itself, at once.
@@ -102,6 +121,76 @@ async fn the_queue_killed_costs_immediacy_and_pushes_come_back_by_themselves() {
         two.hear_at_once().await;
     }
     two.end().await;
+}
+
+/// Only the services lose their way to the queue; gateways and routes are as before. What is written meanwhile comes to devices that
+/// only listen as soon as the services are back, though nobody writes anything more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_services_could_not_push_is_seen_when_they_reach_the_queue_again() {
+    let mut system = System::start(Setup::none()).await;
+    let way = Proxy::before(system.queue.address(), usize::MAX).await;
+    let by_way = [("MPIM_REDIS_QUEUE_PORT", way.address.port().to_string())];
+    system.add_with("services-1", &["user", "message", "presence", "group"], &by_way);
+    for gateway in ["gateway-1", "gateway-2"] {
+        system.add(gateway, &["gateway"]);
+    }
+    for process in ["services-1", "gateway-1", "gateway-2"] {
+        system.instance(process).ready().await;
+    }
+    let mut two = Two::start(&system).await;
+    two.hear_at_once().await;
+    for conversation in [two.alone, two.all] {
+        way.cut();
+        for _ in 0..3 {
+            two.say_alone(conversation).await;
+        }
+        until_given_up(&system).await;
+        way.mend();
+        let took = two.hear().await;
+        assert!(took < LATENCY_MAX, "heard after {took:?}");
+        two.hear_at_once().await;
+    }
+    two.end().await;
+}
+
+/// The same for all, when the queue itself was away, and comes back empty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_while_the_queue_was_away_comes_to_devices_that_only_listen() {
+    let mut system = System::start(Setup::small()).await;
+    let mut two = Two::start(&system).await;
+    two.hear_at_once().await;
+    for conversation in [two.alone, two.all] {
+        system.queue.process.kill();
+        two.say_alone(conversation).await;
+        until_given_up(&system).await;
+        system.queue.restart().await.unwrap();
+        let took = two.hear().await;
+        assert!(took < LATENCY_MAX, "heard after {took:?}");
+    }
+    two.end().await;
+}
+
+/// Waits until the services try none of their pushes any more.
+async fn until_given_up(system: &System) {
+    const TRIED_FOR: Duration = Duration::from_secs(3);
+    let given_up = async || {
+        let mut all = 0;
+        for monitor in system.monitors("services") {
+            let text = http::get(monitor, "/metrics").await;
+            let line = text.lines().find(|line| line.starts_with("mpim_message_pushes_given_up_total "));
+            all += line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).expect("they are counted");
+        }
+        all
+    };
+    let (mut known, mut since) = (given_up().await, Instant::now());
+    until("no push is tried any more", async || {
+        let now = given_up().await;
+        if now != known {
+            (known, since) = (now, Instant::now());
+        }
+        known > 0 && since.elapsed() > TRIED_FOR
+    })
+    .await;
 }
 
 /// The queue stands still, with all connections open, as a server without memory does: chat goes on.
@@ -158,12 +247,12 @@ async fn cache_and_queue_killed_together_lose_nothing() {
     // Somebody who comes now gets in, and has it all.
     let third = Device::log_in(&system.server("gateway-1"), "ann").await;
     let newcomer = connected(&third, &system.server("gateway-2")).await;
-    until_texts(&third, two.alone, two.said).await;
+    two.until_heard(&third).await;
     two.say().await;
     system.cache.restart().await.unwrap();
     system.queue.restart().await.unwrap();
     two.hear().await;
-    until_texts(&third, two.alone, two.said).await;
+    two.until_heard(&third).await;
     two.hear_at_once().await;
     newcomer.go_offline().await;
     two.end().await;
@@ -348,7 +437,7 @@ async fn zookeeper_restarted_under_everyone() {
         let name = format!("gateway-after-{empty}");
         system.add(&name, &["gateway"]).ready().await;
         let newcomer = connected(&Device::log_in(&system.server(&name), "bob").await, &system.server(&name)).await;
-        until_texts(&newcomer.device, two.alone, two.said).await;
+        two.until_heard(&newcomer.device).await;
         newcomer.go_offline().await;
         // The service that came back is announced: alone, it does all of it.
         let registry = system.registry().await;

@@ -159,18 +159,19 @@ impl System {
             .environment
             .extend(addresses.last().map(|address| ("MPIM_WEBHOOKS_GATEWAY".into(), address.to_string())));
         for ((name, roles), address) in setup.processes.iter().zip(addresses) {
-            let instance = system.launch(name, roles, address);
+            let instance = system.launch(name, roles, address, &[]);
             system.instances.insert(name.clone(), instance);
         }
         join_all(system.instances.values_mut().map(Instance::ready)).await;
         system
     }
 
-    fn launch(&self, name: &str, roles: &[&str], address: SocketAddr) -> Instance {
+    fn launch(&self, name: &str, roles: &[&str], address: SocketAddr, told: &[(&str, String)]) -> Instance {
         let monitor = free_address();
         let serves = if roles.contains(&"gateway") { "MPIM_SERVER_LISTEN" } else { "MPIM_RPC_LISTEN" };
         let own = [(serves.to_owned(), address.to_string()), ("MPIM_SERVER_MONITOR".into(), monitor.to_string())];
-        let all = self.environment.iter().cloned().chain(own);
+        let told = told.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let all = self.environment.iter().cloned().chain(own).chain(told);
         let arguments = ["serve"].iter().chain(roles);
         let program = Program::new(name, MPIM.into(), &self.dir.join(name), arguments);
         let environment = all.map(|(name, value)| (name.into(), value.into())).collect();
@@ -180,7 +181,12 @@ impl System {
 
     /// Another process, which is not waited for.
     pub fn add(&mut self, name: &str, roles: &[&str]) -> &mut Instance {
-        let instance = self.launch(name, roles, free_address());
+        self.add_with(name, roles, &[])
+    }
+
+    /// The same, with settings of its own.
+    pub fn add_with(&mut self, name: &str, roles: &[&str], told: &[(&str, String)]) -> &mut Instance {
+        let instance = self.launch(name, roles, free_address(), told);
         self.instances.entry(name.to_owned()).or_insert(instance)
     }
 
@@ -221,6 +227,12 @@ impl System {
     /// Where a process is reached by clients or by the others.
     pub fn reached_at(&self, name: &str) -> SocketAddr {
         self.address(name)
+    }
+
+    /// Where processes of this kind tell how they are.
+    pub fn monitors(&self, kind: &str) -> Vec<SocketAddr> {
+        let of_kind = self.instances.iter().filter(|(name, _)| name.starts_with(kind));
+        of_kind.map(|(_, instance)| instance.monitor).collect()
     }
 
     /// What a process has logged.

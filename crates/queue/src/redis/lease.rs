@@ -35,10 +35,12 @@ pub(super) struct Lease {
     gateway: GatewayId,
     opening: u64,
     term: u64,
-    /// For a while there was no lease, and whoever hears here was not told yet.
+    /// For a while there was perhaps no lease, or not all routes, and whoever hears here was not told yet.
     was_gone: bool,
+    /// The last attempt to renew it failed.
+    failing: bool,
     /// What [`Nodes::lines_opened`] said last.
-    lines_opened: u64,
+    lines_opened: Option<u64>,
     metrics: Metrics,
 }
 
@@ -56,7 +58,18 @@ impl Lease {
         let opening = ask_number(&nodes, Addressed { slot: Slot::of(gateway), command }).await?;
         ear.set_opening(opening);
         ear.held.set_term(opening);
-        Ok(Self { nodes, names, ear, gateway, opening, term: opening, was_gone: false, lines_opened: 0, metrics })
+        Ok(Self {
+            nodes,
+            names,
+            ear,
+            gateway,
+            opening,
+            term: opening,
+            was_gone: false,
+            failing: false,
+            lines_opened: None,
+            metrics,
+        })
     }
 
     pub(super) fn opening(&self) -> u64 {
@@ -72,13 +85,14 @@ impl Lease {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = renew.tick() => {
-                    if let Err(failure) = self.renew().await {
-                        tracing::warn!(gateway = %self.gateway, %failure, "the lease could not be renewed");
-                    }
+                    let renewed = self.renew().await;
+                    self.note(renewed);
                     // Users' routes are elsewhere in a cluster, and may be lost where the lease is not.
                     let opened = self.nodes.lines_opened(RENEW_INTERVAL).await;
-                    if mem::replace(&mut self.lines_opened, opened) != opened {
+                    let before = self.lines_opened.replace(opened);
+                    if before != Some(opened) {
                         self.ear.held.write_all();
+                        self.was_gone |= before.is_some();
                     }
                     self.ear.held.sweep();
                 }
@@ -92,8 +106,8 @@ impl Lease {
                 write_all_at = Instant::now() + WRITE_ALL_INTERVAL;
                 self.ear.held.write_all();
             }
-            // Without a lease nothing was addressed to the gateway, so nothing that comes will show a gap. It is told once the
-            // routes count again: what is published from then on comes.
+            // Without lease or routes nothing was addressed to the gateway, so nothing that comes will show a gap. It is told
+            // once the routes count again: what is published from then on comes.
             if self.write().await && mem::take(&mut self.was_gone) {
                 self.ear.miss();
             }
@@ -115,6 +129,18 @@ impl Lease {
             self.ear.held.set_term(term);
         }
         Ok(())
+    }
+
+    /// Says once that it fails, however long that lasts, and once that it does no longer.
+    fn note(&mut self, renewed: Result<(), Failure>) {
+        let failing = mem::replace(&mut self.failing, renewed.is_err());
+        match renewed {
+            Err(failure) if !failing => {
+                tracing::warn!(gateway = %self.gateway, %failure, "the lease cannot be renewed, trying again");
+            }
+            Ok(()) if failing => tracing::info!(gateway = %self.gateway, "the lease is renewed again"),
+            _ => {}
+        }
     }
 
     /// Writes what is to be written, in pieces. Whether all of it is.

@@ -200,7 +200,10 @@ async fn calls_with_one_key_meet_in_one_instance() {
     // Another caller, which knows the instances in another order.
     let (other, _endpoints) = channel(&addresses.iter().rev().cloned().collect::<Vec<_>>());
     for channel in [&one, &other] {
-        let all = || (0..1_000).filter_map(|key| channel.owner(Route::Key(key))).collect::<HashSet<_>>().len();
+        let all = || {
+            let owners = channel.owners();
+            (0..1_000).filter_map(|key| owners.of(Route::Key(key))).collect::<HashSet<_>>().len()
+        };
         eventually("all instances are connected", || all() == 3).await;
     }
     let mut owners = HashSet::new();
@@ -225,7 +228,10 @@ async fn the_own_zone_is_preferred_while_it_can_be_reached() {
     let (channel, endpoints) = channel_with(&[], secret(), config, &metrics());
     let in_zone = |server: &Server, zone: &str| Endpoint { zone: zone.into(), ..endpoint(server.address()) };
     endpoints.send_replace(vec![in_zone(&near, "a"), in_zone(&far, "b")]);
-    let all = || (0..100).filter_map(|key| channel.owner(Route::Key(key))).collect::<HashSet<_>>().len();
+    let all = || {
+        let owners = channel.owners();
+        (0..100).filter_map(|key| owners.of(Route::Key(key))).collect::<HashSet<_>>().len()
+    };
     eventually("both are connected", || all() == 2).await;
     for n in 0..50 {
         ask(&channel, &ONCE, number(n)).await.unwrap();

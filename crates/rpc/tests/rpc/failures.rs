@@ -100,7 +100,10 @@ async fn an_outcome_that_is_unknown_stays_so_though_a_second_attempt_was_certain
     });
     eventually("the call is begun", || told.begun(1) == 1).await;
     endpoints.send_replace(vec![endpoint(&proxy.address), endpoint(full.address())]);
-    let all = || (0..100).filter_map(|key| channel.owner(Route::Key(key))).collect::<HashSet<_>>().len();
+    let all = || {
+        let owners = channel.owners();
+        (0..100).filter_map(|key| owners.of(Route::Key(key))).collect::<HashSet<_>>().len()
+    };
     eventually("both are connected", || all() == 2).await;
     proxy.end();
     let error = call.await.unwrap().unwrap_err();
@@ -185,7 +188,7 @@ async fn never_are_all_instances_set_aside() {
     let left = addresses.iter().find(|address| **address != kept.address().to_string()).unwrap();
     servers.iter().for_each(|(_, told)| told.broken.store(false, Ordering::Relaxed));
     endpoints.send_replace(vec![endpoint(left)]);
-    eventually("the other one is gone", || channel.owner(Route::Key(1)).is_some()).await;
+    eventually("the other one is gone", || channel.owners().of(Route::Key(1)).is_some()).await;
     ask(&channel, &ONCE, number(1_000)).await.unwrap();
 }
 

@@ -54,7 +54,7 @@ async fn who_dawdles_with_the_proof_is_closed_and_keeps_nobody_out_for_long() {
     // All places are taken: an instance gets in once the first ones have had their time.
     let (channel, _endpoints) = channel(&[server.address().to_string()]);
     let deadline = soon();
-    while channel.owner(rpc::Route::Key(1)).is_none() {
+    while channel.owners().of(rpc::Route::Key(1)).is_none() {
         assert!(Instant::now() < deadline, "the instance is kept out");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -6,7 +6,7 @@ use protocol::{
     wire::{self, ErrorCode, WritePolicy, content::Kind},
 };
 use store::{
-    Act, ContactAct, ContactEvent, ConversationAct, Headed, Membership, NewEntry, PageRequest, ReadMark, UserSettings,
+    Act, ContactAct, ContactEvent, ConversationAct, Headed, Membership, NewEntry, PageRequest, ReadMark, SettingsChange,
 };
 
 use super::{
@@ -28,7 +28,7 @@ pub(super) fn entry(request: AppendRequest, time_ms: i64) -> Result<NewEntry> {
     };
     let content = || request.content.clone().ok_or_else(|| Error::invalid("content: missing"));
     let (act, content) = match request.act {
-        None | Some(append_request::Act::Settings(false)) => (Act::Tell, content()?),
+        None => (Act::Tell, content()?),
         Some(append_request::Act::Membership(membership)) => {
             (Act::Membership(self::membership(membership)), content()?)
         }
@@ -36,10 +36,9 @@ pub(super) fn entry(request: AppendRequest, time_ms: i64) -> Result<NewEntry> {
             personal()?;
             (Act::Contact(contact(act)?), RawContent::default())
         }
-        Some(append_request::Act::Settings(true)) => {
+        Some(append_request::Act::Settings(act)) => {
             personal()?;
-            let content = content()?;
-            (Act::Settings(settings(&content)?), content)
+            (Act::Settings(settings(act)?), RawContent::default())
         }
     };
     let id = text::entry_id(&request.id)?;
@@ -82,15 +81,10 @@ fn contact(act: api::ContactAct) -> Result<ContactEvent> {
     Ok(ContactEvent { peer: UserId::new(act.peer), what })
 }
 
-fn settings(content: &RawContent) -> Result<UserSettings> {
-    match content.view().ok().and_then(|content| content.kind) {
-        Some(Kind::SettingsChanged(changed)) => Ok(UserSettings {
-            write_policy: WritePolicy::try_from(changed.write_policy)
-                .map_err(|_| Error::invalid("write_policy: allowed are ANYONE and FRIENDS"))?,
-            invisible: changed.invisible,
-        }),
-        _ => Err(Error::invalid("content: settings are told by settings_changed")),
-    }
+fn settings(act: api::SettingsAct) -> Result<SettingsChange> {
+    let write_policy = act.write_policy.map(WritePolicy::try_from).transpose();
+    let write_policy = write_policy.map_err(|_| Error::invalid("write_policy: allowed are ANYONE and FRIENDS"))?;
+    Ok(SettingsChange { write_policy, invisible: act.invisible })
 }
 
 impl Service {

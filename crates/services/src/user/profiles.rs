@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use api::{AppendRequest, Call, SettingsRequest, append_request};
+use api::{AppendRequest, Call, SettingsAct, SettingsRequest, append_request};
 use protocol::{
     Error, Result, UserId, limits, name_key,
-    wire::{self, UserInfo, WritePolicy, content::Kind},
+    wire::{self, UserInfo},
 };
 use store::{NAME_KEPT, ProfileChange};
 
@@ -77,18 +77,13 @@ impl Service {
 
     pub(super) async fn change_settings(&self, call: &Call, request: wire::UpdateSettings) -> Result<wire::Account> {
         let user = call.caller()?.user;
-        let now = self.messages.get_settings(call, SettingsRequest { user: user.get() }).await?;
-        let write_policy = request.write_policy.unwrap_or(now.write_policy);
-        if WritePolicy::try_from(write_policy).is_err() {
-            return Err(Error::invalid("write_policy: allowed are ANYONE and FRIENDS"));
-        }
-        let changed = wire::SettingsChanged { write_policy, invisible: request.invisible.unwrap_or(now.invisible) };
+        let act = SettingsAct { write_policy: request.write_policy, invisible: request.invisible };
         let request = AppendRequest {
             conversation: user.personal_log().get(),
             sender: user.get(),
             id: request.id,
-            content: Some(Kind::SettingsChanged(changed).into()),
-            act: Some(append_request::Act::Settings(true)),
+            content: None,
+            act: Some(append_request::Act::Settings(act)),
         };
         self.append_own(call, request).await?;
         self.own(call, user).await

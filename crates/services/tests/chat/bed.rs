@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use api::{
-    AppendRequest, Call, Caller, ContactAct, GroupService as _, MessageService as _, Scopes, SendRequest, UserService,
-    append_request, contact_act::What as Contact, send_result,
+    AppendRequest, Call, Caller, ContactAct, GroupService as _, MessageService as _, Scopes, SendRequest, SettingsAct,
+    UserService, append_request, contact_act::What as Contact, send_result,
 };
 use async_trait::async_trait;
 use cache::LocalCache;
@@ -182,12 +182,13 @@ impl Bed {
     }
 
     pub(crate) async fn settle(&self, user: u64, settings: wire::SettingsChanged) {
+        let act = SettingsAct { write_policy: Some(settings.write_policy), invisible: Some(settings.invisible) };
         let request = AppendRequest {
             conversation: user,
             sender: user,
             id: id(),
-            content: Some(Kind::SettingsChanged(settings).into()),
-            act: Some(append_request::Act::Settings(true)),
+            content: None,
+            act: Some(append_request::Act::Settings(act)),
         };
         self.message.append(&by(user), request).await.unwrap();
     }

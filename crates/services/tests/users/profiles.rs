@@ -143,6 +143,26 @@ async fn settings_change_where_given_and_are_told() {
     assert_eq!(bed.say(&by(&bob), conversation, "hi").await, Err(ErrorCode::FriendsOnly));
     let wrong = wire::UpdateSettings { id: id(), write_policy: Some(99), invisible: None };
     assert_eq!(code_of(bed.user.update_settings(&by(&alice), wrong)).await, ErrorCode::Invalid);
-    // So already: nothing is told, and nothing fails.
+    // Asked for again, from a time before: both devices have had their way.
+    let first = update(None, Some(false));
+    bed.user.update_settings(&by(&alice), first.clone()).await.unwrap();
+    bed.user.update_settings(&by(&alice), update(Some(WritePolicy::Anyone), Some(true))).await.unwrap();
+    let account = bed.user.update_settings(&by(&alice), first).await.unwrap();
+    assert_eq!((account.write_policy(), account.invisible), (WritePolicy::Anyone, true));
+    // So already: nothing fails.
     bed.user.update_settings(&by(&alice), update(None, Some(true))).await.unwrap();
+}
+
+#[tokio::test]
+async fn two_devices_that_change_settings_at_once_both_have_their_way() {
+    let bed = Bed::start().await;
+    let alice = bed.register("alice").await;
+    let policy = wire::UpdateSettings { id: id(), write_policy: Some(WritePolicy::Friends.into()), invisible: None };
+    let invisible = wire::UpdateSettings { id: id(), write_policy: None, invisible: Some(true) };
+    let (by, user) = (by(&alice), &bed.user);
+    let (one, other) = tokio::join!(user.update_settings(&by, policy), user.update_settings(&by, invisible));
+    one.unwrap();
+    other.unwrap();
+    let account = bed.user.get_account(&by, wire::GetAccount {}).await.unwrap();
+    assert_eq!((account.write_policy(), account.invisible), (WritePolicy::Friends, true));
 }

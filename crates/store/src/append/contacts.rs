@@ -4,7 +4,7 @@ use protocol::UserId;
 
 use super::{Ledger, Outcome, Written, duplicate, duplicate_or, own_log, place_or_duplicate};
 use crate::{
-    Appended, ContactAct, ContactEvent, NewEntry, Refused, Telling, UserSettings, contacts, content_kind, kinds,
+    Appended, ContactAct, ContactEvent, NewEntry, Refused, SettingsChange, Telling, contacts, content_kind, kinds,
 };
 
 pub(super) fn append<L: Ledger>(ledger: &mut L, entry: &NewEntry, event: &ContactEvent) -> Result<Outcome, L::Error> {
@@ -53,12 +53,16 @@ fn note_blocked<L: Ledger>(ledger: &mut L, user: UserId, peer: UserId, blocked: 
 pub(super) fn append_settings<L: Ledger>(
     ledger: &mut L,
     entry: &NewEntry,
-    settings: UserSettings,
+    change: SettingsChange,
 ) -> Result<Outcome, L::Error> {
     let Some(log) = own_log(ledger, entry)? else { return duplicate_or(ledger, entry, Refused::NotMember) };
-    let outcome = place_or_duplicate(ledger, entry, log, Written::of(entry))?;
+    // Told also if it is so already: its id has to be known, or a late retry would undo what came between.
+    let settings = change.apply(ledger.settings(entry.sender)?);
+    let content = kinds::settings_changed(settings);
+    let kind = content_kind(&content);
+    let outcome = place_or_duplicate(ledger, entry, log, Written { content: &content, kind, ..Written::of(entry) })?;
     if let Ok(Appended { duplicate: false, .. }) = outcome {
         ledger.store_settings(entry.sender, settings)?;
     }
-    Ok(outcome)
+    Ok(outcome.map(|appended| Appended { content: appended.content.or(Some(content)), ..appended }))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::{
     RawContent, UserId,
-    wire::{FriendAdded, FriendRequest, FriendRequested, Hidden, WritePolicy, content},
+    wire::{FriendAdded, FriendRequest, FriendRequested, Hidden, SettingsChanged, WritePolicy, content},
 };
 
 use super::{
@@ -13,7 +13,10 @@ use super::{
     changes::{edit, pin, react, recall},
     scene::{NOW_MS, Scene, message, tell},
 };
-use crate::{Act, Appended, Audience, ContactAct, ContactEvent, ContactRow, NewEntry, ReadMark, Refused, UserSettings};
+use crate::{
+    Act, Appended, Audience, ContactAct, ContactEvent, ContactRow, NewEntry, ReadMark, Refused, SettingsChange,
+    UserSettings,
+};
 
 fn entry(owner: UserId, peer: UserId, what: ContactAct) -> NewEntry {
     let act = Act::Contact(ContactEvent { peer, what });
@@ -24,9 +27,14 @@ async fn act(scene: &Scene, owner: UserId, peer: UserId, what: ContactAct) -> Re
     scene.append(entry(owner, peer, what)).await
 }
 
+fn setting(user: UserId, change: SettingsChange) -> NewEntry {
+    NewEntry { act: Act::Settings(change), content: Bytes::new(), ..message(user.personal_log(), user, "") }
+}
+
 async fn set(scene: &Scene, user: UserId, settings: UserSettings) {
-    let entry = NewEntry { act: Act::Settings(settings), ..message(user.personal_log(), user, "settings") };
-    scene.append(entry).await.unwrap();
+    let UserSettings { write_policy, invisible } = settings;
+    let change = SettingsChange { write_policy: Some(write_policy), invisible: Some(invisible) };
+    scene.append(setting(user, change)).await.unwrap();
 }
 
 /// Carries out the effects that concern contacts.
@@ -157,6 +165,49 @@ pub async fn remarks_are_kept_and_contacts_listed_in_pages(store: Arc<dyn Store>
     assert_eq!(page(UserId::new(0), 1).await, [b]);
     assert_eq!(page(b, 10).await, [d]);
     assert_eq!(scene.store.effects(10).await.unwrap(), []);
+}
+
+/// Of two devices that change one each, both have their way; and what was done is answered as done, however late it is asked
+/// for again.
+pub async fn settings_change_where_told_though_two_do_so_at_once(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    let [a] = scene.users().await;
+    let said = |settings: UserSettings| {
+        let UserSettings { write_policy, invisible } = settings;
+        let changed = SettingsChanged { write_policy: write_policy.into(), invisible };
+        RawContent::from(content::Kind::SettingsChanged(changed)).as_bytes().clone()
+    };
+    for round in 0..20 {
+        let wanted = if round % 2 == 0 {
+            UserSettings { write_policy: WritePolicy::Friends, invisible: true }
+        } else {
+            UserSettings::default()
+        };
+        let policy = setting(a, SettingsChange { write_policy: Some(wanted.write_policy), invisible: None });
+        let invisible = setting(a, SettingsChange { write_policy: None, invisible: Some(wanted.invisible) });
+        let (one, other) = tokio::join!(scene.append(policy), scene.append(invisible));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert_eq!(scene.store.settings(a).await.unwrap(), wanted, "round {round}");
+        let last = if one.position > other.position { one } else { other };
+        assert_eq!(last.content, Some(said(wanted)), "the later entry tells both");
+    }
+    let friends = SettingsChange { write_policy: Some(WritePolicy::Friends), invisible: None };
+    let first = setting(a, friends);
+    let appended = scene.append(first.clone()).await.unwrap();
+    let then = UserSettings { write_policy: WritePolicy::Anyone, invisible: true };
+    set(&scene, a, then).await;
+    let again = scene.append(first.clone()).await;
+    assert_eq!(again, Ok(Appended { duplicate: true, ..appended }));
+    assert_eq!(scene.store.settings(a).await.unwrap(), then, "what came after it stands");
+    let other = SettingsChange { write_policy: Some(WritePolicy::Anyone), invisible: None };
+    let reused = NewEntry { id: first.id, ..setting(a, other) };
+    assert_eq!(scene.append(reused).await, Err(Refused::IdReused));
+    // What was so already is done as well: its retry undoes nothing.
+    let so_already = setting(a, other);
+    scene.append(so_already.clone()).await.unwrap();
+    scene.append(setting(a, friends)).await.unwrap();
+    assert!(scene.append(so_already).await.unwrap().duplicate);
+    assert_eq!(scene.store.settings(a).await.unwrap().write_policy, WritePolicy::Friends);
 }
 
 /// From then on; friends may.

@@ -75,7 +75,8 @@ pub(super) fn foreseen(entry: &NewEntry, needs: &mut BTreeSet<Need>) {
     needs.insert(Need::Member(sender, conversation));
     let stored = Need::Stored(sender, *entry.id.as_bytes());
     match &entry.act {
-        Act::Tell | Act::Message { .. } | Act::Settings(_) => {}
+        Act::Tell | Act::Message { .. } => {}
+        Act::Settings(_) => drop(needs.insert(Need::Settings(sender))),
         &Act::Change(Change { target, kind }) => {
             needs.extend([stored, Need::Target(conversation, target)]);
             if matches!(kind, ChangeKind::Pin(_)) {

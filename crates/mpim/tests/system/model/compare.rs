@@ -144,7 +144,10 @@ impl Run {
                 .filter(|request| request.user == user)
                 .map(|request| ((request.group.get(), request.user), request.message.to_owned()))
                 .collect();
-            told == contacts
+            let settings = affairs.settings().copied().unwrap_or_default();
+            let expected = (super::perform::write_policy(person.friends_only), person.invisible);
+            (settings.write_policy(), settings.invisible) == expected
+                && told == contacts
                 && affairs.groups().map(GroupId::get).collect::<BTreeSet<_>>() == groups
                 && asked == requests
                 && self.reference.logs.iter().all(|(id, log)| {

@@ -54,8 +54,9 @@ pub enum What {
         peer: usize,
         act: ContactAct,
     },
-    WritePolicy {
-        friends_only: bool,
+    Account {
+        friends_only: Option<bool>,
+        invisible: Option<bool>,
     },
     Settings {
         conversation: Index,
@@ -267,7 +268,8 @@ fn contacts() -> impl Strategy<Value = What> {
     ];
     prop_oneof![
         8 => (0..USERS, act).prop_map(|(peer, act)| What::Contact { peer, act }),
-        1 => proptest::bool::weighted(0.3).prop_map(|friends_only| What::WritePolicy { friends_only }),
+        1 => (proptest::option::of(proptest::bool::weighted(0.3)), proptest::option::of(any::<bool>()))
+            .prop_map(|(friends_only, invisible)| What::Account { friends_only, invisible }),
     ]
 }
 

@@ -40,7 +40,7 @@ impl Run {
                 false => self.act_in_group(device, *group.get(&self.groups), act).await,
             },
             What::Contact { peer, act } => self.act_on_contact(device, self.users[peer], act).await,
-            What::WritePolicy { friends_only } => self.set_write_policy(device, friends_only).await,
+            What::Account { friends_only, invisible } => self.set_account(device, friends_only, invisible).await,
             What::Settings { conversation, bits } => self.set_conversation(device, conversation, bits).await,
             What::Draft { conversation, text, reply_to } => self.save_draft(device, conversation, text, reply_to).await,
             What::Delete { conversation, positions, up_to } => {
@@ -226,12 +226,14 @@ impl Run {
         [self.reference.contact(user, peer), self.reference.contact(peer, user)]
     }
 
-    async fn set_write_policy(&mut self, device: usize, friends_only: bool) -> Touched {
+    async fn set_account(&mut self, device: usize, friends_only: Option<bool>, invisible: Option<bool>) -> Touched {
         let user = self.user_of(device);
-        let policy = if friends_only { wire::WritePolicy::Friends } else { wire::WritePolicy::Anyone };
         let id = new_id().to_string();
-        let settings = wire::UpdateSettings { id, write_policy: Some(policy.into()), invisible: None };
-        self.reference.users.get_mut(&user).unwrap().friends_only = friends_only;
+        let settings =
+            wire::UpdateSettings { id, write_policy: friends_only.map(write_policy).map(Into::into), invisible };
+        let person = self.reference.users.get_mut(&user).unwrap();
+        person.friends_only = friends_only.unwrap_or(person.friends_only);
+        person.invisible = invisible.unwrap_or(person.invisible);
         self.check(device, Request::UpdateSettings(settings), Ok(())).await;
         Touched::Nothing
     }
@@ -309,6 +311,10 @@ impl Run {
 
 fn is_refusal(request: &Request) -> bool {
     matches!(request, Request::AnswerJoin(wire::AnswerJoin { admit: false, .. }))
+}
+
+pub(super) fn write_policy(friends_only: bool) -> wire::WritePolicy {
+    if friends_only { wire::WritePolicy::Friends } else { wire::WritePolicy::Anyone }
 }
 
 fn said(kind: MessageKind, text: &str) -> Kind {

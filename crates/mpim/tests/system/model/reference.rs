@@ -35,6 +35,7 @@ pub struct Reference {
 pub struct Person {
     /// Only friends may write to the user and bring the user into groups.
     pub friends_only: bool,
+    pub invisible: bool,
     pub contacts: BTreeMap<UserId, Contact>,
     /// Groups entered (true) and exited, in order.
     pub groups: Vec<(ConversationId, bool)>,
