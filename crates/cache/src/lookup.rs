@@ -86,8 +86,8 @@ pub struct Counts {
 /// - No stale value is left behind: a load that began before [`Self::invalidate`] is neither stored after it, nor
 ///   joined by a call that begins after it.
 /// - A back end that fails or is slow costs one `timeout`; then it is passed by for `probe_interval`, and the database
-///   asked directly, by so many at once as `direct_loads_max` says. What was invalidated meanwhile is invalidated
-///   there before it is used again.
+///   asked directly, by so many at once as `direct_loads_max` says. Invalidations are tried all the same, and those that
+///   fail made good before it is used again.
 /// - What is kept in the process ([`LookupConfig::near`]) is dropped when it is invalidated, by whatever process: in this
 ///   one before [`Self::invalidate`] returns, in others as soon as they are told. While a process cannot be told it keeps
 ///   nothing.

@@ -119,12 +119,10 @@ impl BackEnd {
         self.within(try_join_all(fills)).await;
     }
 
-    /// Invalidates now, or owes it: also if the caller is dropped meanwhile.
+    /// Invalidates now, or owes it: also if the caller is dropped meanwhile. It is tried also while the back end is passed by: this
+    /// process may not ask again for long, and others that do not pass it by would read the old value.
     pub(super) async fn invalidate(&self, keys: &[String]) {
         let mut debt = Debt { back_end: self, keys };
-        if !self.may_try(&mut self.health.lock(), Instant::now()) {
-            return;
-        }
         if self.within(self.cache.invalidate(keys)).await.is_some() {
             debt.keys = &[];
         }

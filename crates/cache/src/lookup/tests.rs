@@ -429,6 +429,21 @@ async fn what_could_not_be_invalidated_is_before_the_back_end_is_used_again() {
     assert_eq!(bed.get(1).await, Ok(Some(name("new"))));
 }
 
+/// The one who writes passes the back end by because of a moment's trouble, and does not ask again; others use it.
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_is_tried_although_the_back_end_is_passed_by() {
+    let bed = Bed::new();
+    bed.database.set(1, "old");
+    bed.get(1).await.unwrap();
+    bed.back_end.fail(true);
+    bed.get(2).await.unwrap();
+    bed.back_end.fail(false);
+    bed.database.set(1, "new");
+    bed.lookup.invalidate(&[1]).await;
+    let other: Lookup<Name, Failed> = Lookup::new(Arc::clone(&bed.back_end) as Arc<dyn Cache>, config());
+    assert_eq!(other.get_many(&[1], |ids| bed.database.load(ids)).await, Ok(vec![Some(name("new"))]));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_invalidation_whose_caller_gave_up_is_made_good() {
     let bed = Arc::new(Bed::new());
