@@ -38,7 +38,7 @@ async fn becomes(process: &Process, id: u64, wanted: &str) -> Duration {
     began.elapsed()
 }
 
-async fn copies_are_dropped_when_another_process_invalidates(url: &str) {
+pub(crate) async fn copies_are_dropped_when_another_process_invalidates(url: &str) {
     let [one, two] = two(url);
     for id in 0..10 {
         is_near(&one, id).await;

@@ -350,7 +350,9 @@ settings! {
         port: u16 = Whole(1..=65_535), 6_379;
         /// The database's number.
         database: u32 = Whole(0..=1_000_000), 0;
-        /// A Redis Cluster or Sentinel by its URL, instead of host, port and database. May hold a password.
+        /// The server, a Redis Cluster or Sentinels by a URL, instead of host, port, database, username and password:
+        /// redis://HOST:PORT/DATABASE, redis+cluster://HOST:PORT,…, redis+sentinel://HOST:PORT,…/MASTER/DATABASE; with TLS
+        /// rediss…; with USER:PASSWORD@ before the hosts; ?sentinel_username=…&sentinel_password=… if Sentinels ask for it.
         url: Option<Secret> = OptionalSecret, "";
         /// The user to log in as; empty for the server's default user.
         username: String = Text, "";
@@ -378,7 +380,9 @@ settings! {
         port: u16 = Whole(1..=65_535), 6_379;
         /// The database's number.
         database: u32 = Whole(0..=1_000_000), 1;
-        /// A Redis Cluster or Sentinel by its URL, instead of host, port and database. May hold a password.
+        /// The server, a Redis Cluster or Sentinels by a URL, instead of host, port, database, username and password:
+        /// redis://HOST:PORT/DATABASE, redis+cluster://HOST:PORT,…, redis+sentinel://HOST:PORT,…/MASTER/DATABASE; with TLS
+        /// rediss…; with USER:PASSWORD@ before the hosts; ?sentinel_username=…&sentinel_password=… if Sentinels ask for it.
         url: Option<Secret> = OptionalSecret, "";
         /// The user to log in as; empty for the server's default user.
         username: String = Text, "";
