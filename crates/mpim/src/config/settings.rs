@@ -342,7 +342,8 @@ settings! {
         lines_max: usize = Whole(16..=10_000_000), 65_536;
     }
 
-    /// The cache. In one process only the lifetimes count (each is varied by 10 %).
+    /// The cache. In one process only the lifetimes count. Each is varied by 10 %, and may be changed while the process runs, for
+    /// what is kept from then on.
     redis_cache: RedisCache {
         /// The server's host.
         host: String = Host, "127.0.0.1";
@@ -362,13 +363,14 @@ settings! {
         max_connections: u32 = Whole(2..=10_000), 50;
         /// How long an answer may take.
         timeout: Duration = milliseconds(REDIS_TIMEOUT), 5_000;
-        /// How long what is known of a user is kept.
+        /// How long it is kept what everybody may know of a user: name, display name, avatar and the like.
         user_info_ttl: Duration = seconds(TTL), 3_600;
-        /// How long a user's friends are kept.
+        /// Has no effect: who is whose friend, or has blocked whom, decides who may write and who sees whom, and is asked of the
+        /// database each time. Accepted so that configurations with it work as they stand.
         friends_ttl: Duration = seconds(TTL), 1_800;
-        /// How long what is known of a group is kept.
+        /// How long a group's title and avatar are kept.
         group_info_ttl: Duration = seconds(TTL), 3_600;
-        /// How long a user's state is kept.
+        /// How long it is kept when a user was last seen. Who is online is not: that is in the message queue.
         status_ttl: Duration = seconds(TTL), 3_600;
     }
 
