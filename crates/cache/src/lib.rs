@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use local::LocalCache;
-pub use lookup::{Counts, Lookup, LookupConfig, Near};
+pub use lookup::{Counts, Lifetime, Lookup, LookupConfig, Near};
 
 /// What a cache's method returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -66,6 +66,9 @@ pub trait Cache: Send + Sync + 'static {
     fn watch(&self, _watcher: Weak<dyn Watcher>) -> bool {
         false
     }
+
+    /// So many keys were found in copies beside this cache, which was not asked for them. For figures alone.
+    fn note_near_hits(&self, _count: u64) {}
 }
 
 /// Who keeps copies of what a cache holds. Is told soon after something was invalidated, some milliseconds as a rule.

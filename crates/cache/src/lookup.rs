@@ -7,28 +7,29 @@
 
 mod back_end;
 mod flights;
+mod lifetime;
 mod near;
 
 use std::{collections::HashMap, fmt::Display, hash::Hash, sync::Arc, time::Duration};
 
 use prost::Message;
 
-pub use self::near::Near;
 use self::{
     back_end::{BackEnd, Filled},
     flights::{Flight, Flights, Joined, Leader},
     near::{NearLevel, Ticket},
 };
+pub use self::{lifetime::Lifetime, near::Near};
 use crate::{Cache, Found, Lease, Watcher};
 
 /// The settings of a [`Lookup`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LookupConfig {
     /// Begins each key, before a colon: `user` makes `user:17`. One prefix for one kind of value.
     pub prefix: &'static str,
-    /// How long a value is kept, ± 10 %.
-    pub ttl: Duration,
-    /// How long it is kept that there is none, ± 10 %.
+    /// How long a value is kept, ± 10 %. May be changed while the look-up runs.
+    pub ttl: Lifetime,
+    /// How long it is kept that there is none, ± 10 %; no longer than a value.
     pub absent_ttl: Duration,
     /// How long the back end may take to answer, before it is passed by.
     pub timeout: Duration,
@@ -41,7 +42,7 @@ pub struct LookupConfig {
 }
 
 impl LookupConfig {
-    /// [`Self::absent_ttl`] if nobody says, unless `ttl` is shorter.
+    /// [`Self::absent_ttl`] if nobody says.
     pub const ABSENT_TTL_DEFAULT: Duration = Duration::from_secs(5);
     /// [`Self::timeout`] if nobody says.
     pub const TIMEOUT_DEFAULT: Duration = Duration::from_millis(100);
@@ -51,11 +52,11 @@ impl LookupConfig {
     pub const DIRECT_LOADS_MAX_DEFAULT: usize = 16;
 
     /// Settings with the defaults for all but these.
-    pub fn new(prefix: &'static str, ttl: Duration) -> Self {
+    pub fn new(prefix: &'static str, ttl: impl Into<Lifetime>) -> Self {
         Self {
             prefix,
-            ttl,
-            absent_ttl: Self::ABSENT_TTL_DEFAULT.min(ttl),
+            ttl: ttl.into(),
+            absent_ttl: Self::ABSENT_TTL_DEFAULT,
             timeout: Self::TIMEOUT_DEFAULT,
             probe_interval: Self::PROBE_INTERVAL_DEFAULT,
             direct_loads_max: Self::DIRECT_LOADS_MAX_DEFAULT,
@@ -86,8 +87,8 @@ pub struct Counts {
 /// - No stale value is left behind: a load that began before [`Self::invalidate`] is neither stored after it, nor
 ///   joined by a call that begins after it.
 /// - A back end that fails or is slow costs one `timeout`; then it is passed by for `probe_interval`, and the database
-///   asked directly, by so many at once as `direct_loads_max` says. What was invalidated meanwhile is invalidated
-///   there before it is used again.
+///   asked directly, by so many at once as `direct_loads_max` says. Invalidations are tried all the same, and those that
+///   fail made good before it is used again.
 /// - What is kept in the process ([`LookupConfig::near`]) is dropped when it is invalidated, by whatever process: in this
 ///   one before [`Self::invalidate`] returns, in others as soon as they are told. While a process cannot be told it keeps
 ///   nothing.
@@ -108,7 +109,7 @@ pub struct Counts {
 /// ```
 pub struct Lookup<V, E = protocol::Error> {
     prefix: &'static str,
-    ttl: Duration,
+    ttl: Lifetime,
     absent_ttl: Duration,
     back_end: BackEnd,
     /// `None` also if the back end is in the process itself.
@@ -130,9 +131,9 @@ where
         });
         Self {
             prefix,
+            back_end: BackEnd::new(cache, ttl.clone(), timeout, probe_interval, direct_loads_max),
             ttl,
             absent_ttl,
-            back_end: BackEnd::new(cache, ttl.max(absent_ttl).mul_f64(1.1), timeout, probe_interval, direct_loads_max),
             near,
             flights: Flights::default(),
         }
@@ -176,6 +177,9 @@ where
                 None => wanted.push(id),
             }
         }
+        if wanted.len() < ids.len() {
+            self.back_end.note_near_hits(ids.len() - wanted.len());
+        }
         // Each round ends with the flights that it leads landed, and those that it joined landed or abandoned.
         while !wanted.is_empty() {
             let (led, joined) = self.board(&wanted);
@@ -206,7 +210,7 @@ where
 
     /// What was counted so far.
     pub fn counts(&self) -> Counts {
-        Counts { near_hits: self.near.as_ref().map_or(0, |near| near.hits()), ..self.back_end.counts() }
+        self.back_end.counts()
     }
 
     fn forget_near(&self, keys: &[String]) {
@@ -221,9 +225,14 @@ where
 
     fn keep_near(&self, key: &str, ticket: Option<Ticket>, value: Option<&V>) {
         if let (Some(near), Some(ticket)) = (&self.near, ticket) {
-            let ttl = if value.is_some() { self.ttl } else { self.absent_ttl };
-            near.keep(key, ticket, value.cloned(), ttl);
+            near.keep(key, ticket, value.cloned(), self.ttl_of(value));
         }
+    }
+
+    /// How long this is kept, or that there is none.
+    fn ttl_of(&self, value: Option<&V>) -> Duration {
+        let ttl = self.ttl.get();
+        if value.is_some() { ttl } else { ttl.min(self.absent_ttl) }
     }
 
     fn key(&self, id: &impl Display) -> String {
@@ -327,7 +336,7 @@ where
             let value = loaded.remove(id);
             self.keep_near(leader.key(), *ticket, value.as_ref());
             if let Some(lease) = *lease {
-                let ttl = spread(if value.is_some() { self.ttl } else { self.absent_ttl });
+                let ttl = spread(self.ttl_of(value.as_ref()));
                 let value = value.as_ref().map(|value| value.encode_to_vec().into());
                 filled.push(Filled { key: leader.key().to_owned(), lease, value, ttl });
             }
@@ -351,11 +360,14 @@ struct Missing<'a, I, V, E> {
     ticket: Option<Ticket>,
 }
 
+/// The most that a lifetime is lengthened by.
+const SPREAD_MAX: f64 = 1.1;
+
 /// A lifetime up to a tenth longer or shorter, so that what was stored together does not end together.
 fn spread(ttl: Duration) -> Duration {
     use std::hash::{BuildHasher, RandomState};
 
-    /// 0.9 to 1.1 in steps of 0.001.
+    /// 0.9 to [`SPREAD_MAX`] in steps of 0.001.
     const STEPS: u64 = 201;
     let permille = 900 + RandomState::new().hash_one(()) % STEPS;
     ttl.mul_f64(permille as f64 / 1_000.0)

@@ -251,6 +251,12 @@ impl Cache for RedisCache {
         self.inner.shared.watchers.add(watcher);
         true
     }
+
+    fn note_near_hits(&self, count: u64) {
+        let metrics = &self.inner.shared.metrics;
+        metrics.hits.inc_by(count);
+        metrics.near_hits.inc_by(count);
+    }
 }
 
 /// Keys whose invalidation is owed unless it is done.

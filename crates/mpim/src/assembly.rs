@@ -15,7 +15,7 @@ use store::{Groups, LastSeen, Messages, Users};
 use webhooks::{Announcing, Bell};
 
 pub(crate) use self::bots::{Bots, entrance};
-use crate::config::Config;
+use crate::config::{Config, Lifetimes};
 
 /// Where there are several instances: how often each looks at what the others did …
 const LOOK_AT_PEERS_EVERY: Duration = Duration::from_secs(1);
@@ -83,6 +83,7 @@ impl Stores {
 pub(crate) struct BackEnds {
     pub(crate) stores: Stores,
     pub(crate) cache: Arc<dyn Cache>,
+    pub(crate) lifetimes: Lifetimes,
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) ids: Arc<IdGenerator>,
     pub(crate) clock: Clock,
@@ -117,7 +118,7 @@ impl Local {
         remote: Option<&Services>,
         metrics: &mut Registry,
     ) -> anyhow::Result<Self> {
-        let BackEnds { stores, cache, queue, ids, clock } = back_ends;
+        let BackEnds { stores, cache, lifetimes, queue, ids, clock } = back_ends;
         let mut local = Self::default();
         let others = remote.is_some();
         if roles.contains(&Role::Message) {
@@ -152,8 +153,8 @@ impl Local {
                 clock: clock.clone(),
                 key: key.ok_or_else(|| anyhow::anyhow!("the user service has no key to sign tokens with"))?,
             };
-            let user_config =
-                user::Config { look_at_peers_every: others.then_some(LOOK_AT_PEERS_EVERY), ..config.user() };
+            let look_at_peers_every = others.then_some(LOOK_AT_PEERS_EVERY);
+            let user_config = user::Config { look_at_peers_every, ..config.user(&lifetimes) };
             let (service, tasks) = user::Service::start(user_config, parts).await?;
             (local.user, local.user_tasks) = (Some(service), Some(tasks));
         }
@@ -163,11 +164,14 @@ impl Local {
                 (None, Some(remote)) => Arc::clone(&remote.user),
                 (None, None) => anyhow::bail!("the user service runs nowhere"),
             };
-            let (messages, ids, clock) = (Arc::clone(&messages), Arc::clone(&ids), clock.clone());
-            local.group = Some(group::Service::new(&config.group(), stores.groups, cache, users, messages, ids, clock));
+            let (cache, messages, ids, clock) =
+                (Arc::clone(&cache), Arc::clone(&messages), Arc::clone(&ids), clock.clone());
+            let config = config.group(&lifetimes);
+            local.group = Some(group::Service::new(&config, stores.groups, cache, users, messages, ids, clock));
         }
         if roles.contains(&Role::Presence) {
-            let (service, tasks) = presence::Service::start(stores.seen, queue, messages, clock);
+            let (service, tasks) =
+                presence::Service::start(&config.presence(&lifetimes), stores.seen, cache, queue, messages, clock);
             (local.presence, local.presence_tasks) = (Some(service), Some(tasks));
         }
         Ok(local)

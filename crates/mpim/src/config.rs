@@ -24,6 +24,7 @@ pub use self::{
     follow::Follower,
     kind::Secret,
     mistake::{Mistake, Mistakes, Place},
+    parts::Lifetimes,
     settings::{
         Config, Gateway, Log, LogFormat, LogRotation, Message, MySql, RedisCache, RedisQueue, Rpc, Server, Store, User,
         ZooKeeper,

@@ -20,7 +20,7 @@ use webhooks::Webhooks;
 
 use crate::{
     assembly::{BackEnds, Bots, Local, Role, Stores, entrance},
-    config::Config,
+    config::{Config, Lifetimes},
     secrets::{make_digits, read_or_make},
 };
 
@@ -35,6 +35,7 @@ pub struct Embedded {
     gateway: Gateway,
     webhooks: Webhooks,
     local: Local,
+    lifetimes: Lifetimes,
     store: SqliteStore,
     _node: NodeLease,
 }
@@ -68,9 +69,11 @@ impl Embedded {
         let node = LocalRegistry::new().lease_node().await?;
         let ids = Arc::new(IdGenerator::new(node.number()).after(store.newest_id().await?));
         let mut metrics = MetricsRegistry::default();
+        let lifetimes = Lifetimes::of(config);
         let back_ends = BackEnds {
             stores: Stores::of(&Arc::new(store.clone())),
             cache: Arc::new(LocalCache::default()),
+            lifetimes: lifetimes.clone(),
             queue: Arc::clone(&queue),
             ids: Arc::clone(&ids),
             clock,
@@ -110,12 +113,17 @@ impl Embedded {
             metrics: webhook_metrics,
         };
         let webhooks = Webhooks::start(config.webhooks(), webhooks);
-        Ok(Self { gateway, webhooks, local, store, _node: node })
+        Ok(Self { gateway, webhooks, local, lifetimes, store, _node: node })
     }
 
     /// The gateway, for its address and its limits.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// The lifetimes of what is cached, which may be changed.
+    pub fn lifetimes(&self) -> &Lifetimes {
+        &self.lifetimes
     }
 
     /// Ends webhooks, stops accepting, tells clients to come back later, finishes what was accepted, closes the store. Clients have

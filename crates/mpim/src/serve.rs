@@ -32,7 +32,7 @@ use webhooks::Webhooks;
 use self::{back_ends::Connected, discovery::Discovery, share::Share};
 use crate::{
     assembly::{BackEnds, Bots, Local, Role, Stores},
-    config::Config,
+    config::{Config, Lifetimes},
     logging::Levels,
     monitor::{Exposition, Monitor, Readiness},
 };
@@ -100,6 +100,7 @@ impl Node {
         let security = config.rpc_security().map_err(anyhow::Error::msg)?;
         let discovery = Discovery::start(&*shared, &security, &config.rpc_channel(), &rpc_metrics, &readiness).await?;
         let clock = Clock::system();
+        let lifetimes = Lifetimes::of(config);
         let local = match &stores {
             None => Local::default(),
             Some((store, cache)) => {
@@ -107,6 +108,7 @@ impl Node {
                 let back_ends = BackEnds {
                     stores: Stores::of(store),
                     cache: cache.clone(),
+                    lifetimes: lifetimes.clone(),
                     queue: queue.clone(),
                     ids: Arc::clone(&ids),
                     clock: clock.clone(),
@@ -178,7 +180,7 @@ impl Node {
             _ => None,
         };
         let set_limits = gateway.as_ref().map(|gateway| Box::new(gateway.limits_setter()) as live::LimitsSetter);
-        tasks.spawn(live::follow(Arc::clone(&shared), config.clone(), set_limits, levels));
+        tasks.spawn(live::follow(Arc::clone(&shared), config.clone(), set_limits, lifetimes, levels));
         readiness.has("start");
         let store = stores.map(|(store, _)| store);
         Ok(Self {

@@ -151,6 +151,15 @@ impl RedisCluster {
     }
 }
 
+/// What is asked for of those who connect; nothing if empty.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Passwords<'a> {
+    /// By master and replica.
+    pub servers: &'a str,
+    /// By the Sentinels.
+    pub sentinels: &'a str,
+}
+
 /// A master, a replica, and three Sentinels that watch them under the name `mpim`.
 #[derive(Debug)]
 pub struct Sentinel {
@@ -169,11 +178,12 @@ impl Sentinel {
     /// # Errors
     ///
     /// Redis is not installed, or does not serve.
-    pub async fn start(dir: &Path, lifetime: Lifetime) -> Result<Self> {
+    pub async fn start(dir: &Path, passwords: Passwords<'_>, lifetime: Lifetime) -> Result<Self> {
         let path = program()?;
-        let master = Redis::start("redis-master", &dir.join("master"), free_port(), &[], lifetime).await?;
+        let asked = ["--requirepass", passwords.servers, "--masterauth", passwords.servers];
+        let master = Redis::start("redis-master", &dir.join("master"), free_port(), &asked, lifetime).await?;
         let master_port = master.port.to_string();
-        let follow = ["--replicaof", "127.0.0.1", &master_port];
+        let follow = [&asked[..], &["--replicaof", "127.0.0.1", &master_port]].concat();
         let replica = Redis::start("redis-replica", &dir.join("replica"), free_port(), &follow, lifetime).await?;
         let mut sentinels = Vec::new();
         for number in 0..3 {
@@ -182,10 +192,17 @@ impl Sentinel {
             fs::create_dir_all(&dir).map_err(Error::io(dir.display().to_string()))?;
             let file = dir.join("sentinel.conf");
             let (master, down_after) = (Self::MASTER, DOWN_AFTER_MS);
-            let text = format!(
+            let mut text = format!(
                 "port {port}\nbind 127.0.0.1\nsentinel monitor {master} 127.0.0.1 {master_port} 2\n\
                  sentinel down-after-milliseconds {master} {down_after}\nsentinel failover-timeout {master} 5000\n"
             );
+            if !passwords.servers.is_empty() {
+                text += &format!("sentinel auth-pass {master} {}\n", passwords.servers);
+            }
+            if !passwords.sentinels.is_empty() {
+                // With it they know each other, too.
+                text += &format!("requirepass {}\n", passwords.sentinels);
+            }
             fs::write(&file, text).map_err(Error::io(file.display().to_string()))?;
             let program = Program::new(name, path.clone(), &dir, [file.into_os_string(), "--sentinel".into()]);
             let mut sentinel = Redis { process: Process::start(program, lifetime)?, port };
@@ -195,8 +212,11 @@ impl Sentinel {
         for sentinel in &mut sentinels {
             let address = sentinel.address();
             let knows_all = async || {
-                let known = |what: &'static str| answers(address, "INFO sentinel\r\n", what);
-                known("slaves=1,sentinels=3").await
+                let login = match passwords.sentinels {
+                    "" => String::new(),
+                    password => format!("AUTH {password}\r\n"),
+                };
+                answers(address, &format!("{login}INFO sentinel\r\n"), "slaves=1,sentinels=3").await
             };
             sentinel.process.until(READY_WITHIN, knows_all).await?;
         }

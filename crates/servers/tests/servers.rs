@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use servers::{Ensemble, Error, Known, Lifetime, MariaDb, Nginx, Redis, RedisCluster, Sentinel, ZooKeeper, free_port};
+use servers::{
+    Ensemble, Error, Known, Lifetime, MariaDb, Nginx, Passwords, Redis, RedisCluster, Sentinel, ZooKeeper, free_port,
+};
 
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -70,7 +72,7 @@ async fn a_cluster_of_redis_serves_all_slots() {
 #[tokio::test]
 async fn sentinels_know_the_master_the_replica_and_each_other() {
     let dir = tempfile::tempdir().unwrap();
-    let sentinel = Sentinel::start(dir.path(), Lifetime::Bound).await.unwrap();
+    let sentinel = Sentinel::start(dir.path(), Passwords::default(), Lifetime::Bound).await.unwrap();
     assert!(sentinel.sentinels.iter().all(|server| accepts(server.address())));
 }
 

@@ -6,14 +6,14 @@ mod join;
 mod links;
 mod members;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use api::{
     AppendRequest, Call, Caller, ConversationRequest, EntryRequest, GroupIds, GroupService, Groups, MemberRole,
     Membership, MessageService, RelayRequest, UserIds, UserService, append_request,
 };
 use async_trait::async_trait;
-use cache::{Cache, Lookup, LookupConfig};
+use cache::{Cache, Lifetime, Lookup, LookupConfig, Near};
 use protocol::{
     Error, GroupId, IdGenerator, Result, limits,
     wire::{self, Conversation, ErrorCode, JoinPolicy, Role, WritePolicy, content::Kind},
@@ -27,7 +27,7 @@ use crate::{Clock, text};
 #[derive(Debug, Clone)]
 pub struct Config {
     /// How long a group's title and the like may be cached.
-    pub info_ttl: Duration,
+    pub info_ttl: Lifetime,
 }
 
 /// The group service, in this process.
@@ -51,7 +51,9 @@ impl Service {
         ids: Arc<IdGenerator>,
         clock: Clock,
     ) -> Arc<Self> {
-        let groups = Arc::new(Lookup::new(cache, LookupConfig::new("group", config.info_ttl)));
+        // Shown with every conversation that moved: kept in the process, too.
+        let lookup = LookupConfig { near: Some(Near::DEFAULT), ..LookupConfig::new("group", config.info_ttl.clone()) };
+        let groups = Arc::new(Lookup::new(cache, lookup));
         Arc::new(Self { store, users, messages, groups, ids, clock })
     }
 

@@ -1,11 +1,12 @@
 //! The presence service: who is online, where, and since when not.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use api::{
     Announcement, Arrival, Call, Caller, MessageService, PresenceService, SettingsRequest, Standing, UserIds, Watched,
 };
 use async_trait::async_trait;
+use cache::{Cache, Lifetime, Lookup, LookupConfig};
 use protocol::{
     Error, GatewayId, Result, UserId, limits,
     queue::delivery::What,
@@ -22,9 +23,24 @@ use crate::{
     push::{self, Pushes},
 };
 
+/// What may be set of the presence service.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How long it may be cached when a user was last seen.
+    pub seen_ttl: Lifetime,
+}
+
+/// When a user was last seen, as the cache holds it. Who may know it is never cached: that is asked each time.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Seen {
+    #[prost(int64, tag = "1")]
+    ms: i64,
+}
+
 /// The presence service, in this process.
 pub struct Service {
     store: Arc<dyn LastSeen>,
+    last_seen: Arc<Lookup<Seen>>,
     queue: Arc<dyn Queue>,
     messages: Arc<dyn MessageService>,
     seen: Arc<Noted<UserId>>,
@@ -51,22 +67,41 @@ impl Tasks {
 impl Service {
     /// Starts the service.
     pub fn start(
+        config: &Config,
         store: Arc<dyn LastSeen>,
+        cache: Arc<dyn Cache>,
         queue: Arc<dyn Queue>,
         messages: Arc<dyn MessageService>,
         clock: Clock,
     ) -> (Arc<Self>, Tasks) {
+        let last_seen = Arc::new(Lookup::new(cache, LookupConfig::new("last_seen", config.seen_ttl.clone())));
         let seen = Noted::new();
         let stop = CancellationToken::new();
         let noting = tokio::spawn({
-            let store = Arc::clone(&store);
-            let write = move |seen| {
-                let store = Arc::clone(&store);
-                async move { store.note_seen(seen).await }
+            let (store, last_seen) = (Arc::clone(&store), Arc::clone(&last_seen));
+            let write = move |seen: Vec<(UserId, i64)>| {
+                let (store, last_seen) = (Arc::clone(&store), Arc::clone(&last_seen));
+                async move {
+                    let users: Vec<UserId> = seen.iter().map(|(user, _)| *user).collect();
+                    let outcome = store.note_seen(seen).await;
+                    // Also if it failed: it may be written all the same.
+                    last_seen.invalidate(&users).await;
+                    outcome
+                }
             };
             Arc::clone(&seen).run(stop.clone(), write)
         });
-        (Arc::new(Self { store, queue, messages, seen, clock }), Tasks { stop, noting })
+        (Arc::new(Self { store, last_seen, queue, messages, seen, clock }), Tasks { stop, noting })
+    }
+
+    /// When these users were last seen, in their order; 0: never.
+    async fn last_seen(&self, users: &[UserId]) -> Result<Vec<i64>> {
+        let load = |users: Vec<UserId>| async move {
+            let found = self.store.last_seen(users).await?;
+            Ok(found.into_iter().map(|(user, ms)| (user, Seen { ms })).collect())
+        };
+        let found = self.last_seen.get_many(users, load).await?;
+        Ok(found.into_iter().map(|seen| seen.map_or(0, |seen| seen.ms)).collect())
     }
 
     /// Whether nobody may see when the user is online, or was.
@@ -100,12 +135,9 @@ impl Service {
             told_as(user, Presence::Gone, 0)
         } else {
             let presence = self.queue.presences(&[user]).await.map_err(unavailable)?;
-            let seen = self.store.last_seen(vec![user]).await?;
-            told_as(
-                user,
-                presence.first().copied().unwrap_or(Presence::Gone),
-                seen.first().map_or(0, |(_, seen_ms)| *seen_ms),
-            )
+            let seen = self.last_seen(&[user]).await?;
+            let presence = presence.first().copied().unwrap_or(Presence::Gone);
+            told_as(user, presence, seen.first().copied().unwrap_or(0))
         };
         self.publish(told(user, presence)).await;
         Ok(())
@@ -195,9 +227,9 @@ impl PresenceService for Service {
         let hidden = self.hidden_friends(call, others).await?;
         let mut followed = seen.ids;
         let presences = self.queue.presences(&visible).await.map_err(unavailable)?;
-        let seen: HashMap<UserId, i64> = self.store.last_seen(visible.clone()).await?.into_iter().collect();
-        let visible = visible.iter().zip(presences);
-        let visible = visible.map(|(user, presence)| told_as(*user, presence, seen.get(user).copied().unwrap_or(0)));
+        let seen = self.last_seen(&visible).await?;
+        let visible = visible.iter().zip(presences).zip(seen);
+        let visible = visible.map(|((user, presence), seen_ms)| told_as(*user, presence, seen_ms));
         let gone = hidden.iter().map(|standing| told_as(UserId::new(standing.user), Presence::Gone, 0));
         let presences = wire::Presences { presences: visible.chain(gone).collect() };
         // The invisible are heard of when they show themselves.

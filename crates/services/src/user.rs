@@ -26,7 +26,7 @@ use api::{
     contact_act::What,
 };
 use async_trait::async_trait;
-use cache::{Cache, Lookup, LookupConfig};
+use cache::{Cache, Lifetime, Lookup, LookupConfig, Near};
 use protocol::{
     Error, IdGenerator, Result, SessionId, UserId, limits,
     wire::{self, Done, ErrorCode, Session, UserInfo},
@@ -39,7 +39,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{bot_access::BotAccess, passwords::PasswordConfig, tokens::SecretKey};
 use self::{
-    bots::{API_KEY_PREFIX, API_KEY_TTL, Key},
+    bots::{API_KEY_KNOWN_MAX, API_KEY_PREFIX, API_KEY_TTL, Key},
     ended::Ended,
     failures::FailedLogIns,
     passwords::Passwords,
@@ -68,8 +68,8 @@ pub struct Config {
     pub refresh_token_ttl: Duration,
     /// Lifetime of a resume token.
     pub resume_token_ttl: Duration,
-    /// How long a user's name may be cached.
-    pub info_ttl: Duration,
+    /// How long what everybody may know of a user may be cached.
+    pub info_ttl: Lifetime,
     /// Whether webhooks may be made whose addresses are not public or not encrypted: as those allow who deliver.
     pub private_webhooks: bool,
     /// How often it is looked at what other instances did; `None`: there are none.
@@ -77,9 +77,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// How long a token of a session that has ended may be about.
+    /// How long a token of a session, or an API key, that has ended may be about.
     fn tokens_live(&self) -> Duration {
-        self.resume_token_ttl().max(self.access_token_ttl)
+        self.resume_token_ttl().max(self.access_token_ttl).max(API_KEY_KNOWN_MAX)
     }
 
     /// No device is away longer than a session lives unused.
@@ -188,9 +188,9 @@ impl Service {
         if let Some(every) = config.look_at_peers_every {
             tasks.spawn(memory.follow(every, stop.clone()));
         }
-        let info_ttl = config.info_ttl;
-        let lookup = |prefix| Lookup::new(Arc::clone(&cache), LookupConfig::new(prefix, info_ttl));
-        let keys = Lookup::new(Arc::clone(&cache), LookupConfig::new("api_key", API_KEY_TTL));
+        let info_ttl = config.info_ttl.clone();
+        let lookup = |prefix| Lookup::new(Arc::clone(&cache), hot(prefix, info_ttl.clone()));
+        let keys = Lookup::new(Arc::clone(&cache), hot("api_key", API_KEY_TTL.into()));
         let work = TaskTracker::new();
         let tasks = Tasks { work: work.clone(), stop, tasks };
         let tokens = Tokens::new(key)?;
@@ -479,6 +479,11 @@ impl UserService for Service {
     async fn close_report(&self, _call: &Call, request: wire::CloseReport) -> Result<Done> {
         self.finish_report(request).await.map(done)
     }
+}
+
+/// For look-ups of every message sent to a name, and of every HTTP request: kept in the process, too.
+fn hot(prefix: &'static str, ttl: Lifetime) -> LookupConfig {
+    LookupConfig { near: Some(Near::DEFAULT), ..LookupConfig::new(prefix, ttl) }
 }
 
 fn done((): ()) -> Done {

@@ -61,7 +61,7 @@ impl System {
             access_token_ttl: Duration::from_secs(900),
             refresh_token_ttl: Duration::from_secs(86_400),
             resume_token_ttl: Duration::from_secs(3_600),
-            info_ttl: Duration::from_secs(60),
+            info_ttl: Duration::from_secs(60).into(),
             look_at_peers_every: None,
             private_webhooks: false,
         };
@@ -77,7 +77,7 @@ impl System {
             key: SecretKey::from_bytes([7; 32]),
         };
         let (user, user_tasks) = user::Service::start(config, parts).await.unwrap();
-        let config = group::Config { info_ttl: Duration::from_secs(60) };
+        let config = group::Config { info_ttl: Duration::from_secs(60).into() };
         let group = group::Service::new(&config, shared, cache, user.clone(), message.clone(), ids, clock.clone());
         Self { store, queue, clock, message, user, group, tasks: (message_tasks, user_tasks), dir }
     }

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::Counts;
+use super::{Counts, Lifetime, SPREAD_MAX};
 use crate::{Cache, Error, Found, Lease, Result};
 
 /// Keys remembered that could not be invalidated. With more the back end is not read until all that it holds has ended.
@@ -30,10 +30,10 @@ pub(super) struct BackEnd {
     cache: Arc<dyn Cache>,
     timeout: Duration,
     probe_interval: Duration,
-    /// By then whatever was stored now has ended.
-    ttl_max: Duration,
+    ttl: Lifetime,
     health: Mutex<Health>,
     direct_loads: Semaphore,
+    near_hits: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
     loads: AtomicU64,
@@ -67,7 +67,7 @@ struct TooSlow(Duration);
 impl BackEnd {
     pub(super) fn new(
         cache: Arc<dyn Cache>,
-        ttl_max: Duration,
+        ttl: Lifetime,
         timeout: Duration,
         probe_interval: Duration,
         direct_loads_max: usize,
@@ -76,9 +76,10 @@ impl BackEnd {
             cache,
             timeout,
             probe_interval,
-            ttl_max,
+            ttl,
             health: Mutex::default(),
             direct_loads: Semaphore::new(direct_loads_max.clamp(1, Semaphore::MAX_PERMITS)),
+            near_hits: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             loads: AtomicU64::new(0),
@@ -119,12 +120,10 @@ impl BackEnd {
         self.within(try_join_all(fills)).await;
     }
 
-    /// Invalidates now, or owes it: also if the caller is dropped meanwhile.
+    /// Invalidates now, or owes it: also if the caller is dropped meanwhile. It is tried also while the back end is passed by: this
+    /// process may not ask again for long, and others that do not pass it by would read the old value.
     pub(super) async fn invalidate(&self, keys: &[String]) {
         let mut debt = Debt { back_end: self, keys };
-        if !self.may_try(&mut self.health.lock(), Instant::now()) {
-            return;
-        }
         if self.within(self.cache.invalidate(keys)).await.is_some() {
             debt.keys = &[];
         }
@@ -135,13 +134,18 @@ impl BackEnd {
         self.direct_loads.acquire().await.expect("this semaphore is never closed")
     }
 
+    pub(super) fn note_near_hits(&self, count: usize) {
+        self.near_hits.fetch_add(count as u64, Ordering::Relaxed);
+        self.cache.note_near_hits(count as u64);
+    }
+
     pub(super) fn note_loads(&self, count: usize) {
         self.loads.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     pub(super) fn counts(&self) -> Counts {
         Counts {
-            near_hits: 0,
+            near_hits: self.near_hits.load(Ordering::Relaxed),
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
             loads: self.loads.load(Ordering::Relaxed),
@@ -177,7 +181,8 @@ impl BackEnd {
         health.owed.extend(keys.iter().map(|key| (key.clone(), failure)));
         if health.owed.len() > OWED_MAX {
             health.owed = HashMap::new();
-            health.unread_until = Some(Instant::now() + self.ttl_max + UNREAD_SLACK);
+            // By then whatever is stored now has ended.
+            health.unread_until = Some(Instant::now() + self.ttl.longest().mul_f64(SPREAD_MAX) + UNREAD_SLACK);
         }
     }
 

@@ -128,8 +128,10 @@ struct Bed {
     lookup: Arc<Lookup<Name, Failed>>,
 }
 
+const TTL: Duration = Duration::from_secs(3_600);
+
 fn config() -> LookupConfig {
-    LookupConfig::new("user", Duration::from_secs(3_600))
+    LookupConfig::new("user", TTL)
 }
 
 impl Bed {
@@ -341,10 +343,43 @@ async fn lifetimes_are_spread_by_a_tenth() {
         bed.get(id).await.unwrap();
     }
     let lifetimes = bed.back_end.lifetimes.lock();
-    let ttl = config().ttl;
-    assert!(lifetimes.iter().all(|lifetime| (ttl.mul_f64(0.9)..=ttl.mul_f64(1.1)).contains(lifetime)));
+    assert!(lifetimes.iter().all(|lifetime| (TTL.mul_f64(0.9)..=TTL.mul_f64(1.1)).contains(lifetime)));
     let different: HashSet<_> = lifetimes.iter().collect();
     assert!(different.len() > 50, "{} different lifetimes", different.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lifetime_that_is_changed_counts_for_what_is_stored_from_then_on() {
+    let lifetime = Lifetime::from(TTL);
+    let bed = Bed::with(LookupConfig::new("user", lifetime.clone()));
+    bed.database.set(1, "alice");
+    bed.database.set(2, "bob");
+    bed.get(1).await.unwrap();
+    lifetime.set(Duration::from_secs(1));
+    bed.get(2).await.unwrap();
+    bed.get(3).await.unwrap();
+    let stored: Vec<u64> = bed.back_end.lifetimes.lock().iter().map(|lifetime| lifetime.as_secs_f64() as u64).collect();
+    assert!(stored[0] > 3_000 && stored[1..].iter().all(|seconds| *seconds <= 1), "{stored:?}");
+    sleep(Duration::from_secs(2)).await;
+    bed.get(1).await.unwrap();
+    assert_eq!(bed.database.loads(), 3, "the first is still there");
+    bed.get(2).await.unwrap();
+    assert_eq!(bed.database.loads(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_too_much_owed_what_was_stored_for_a_former_longer_lifetime_is_not_read_either() {
+    let lifetime = Lifetime::from(TTL);
+    let bed = Bed::with(LookupConfig::new("user", lifetime.clone()));
+    bed.database.set(1, "old");
+    bed.get(1).await.unwrap();
+    lifetime.set(Duration::from_secs(1));
+    bed.back_end.fail(true);
+    bed.database.set(1, "new");
+    bed.lookup.invalidate(&(0..10_200).collect::<Vec<u64>>()).await;
+    bed.back_end.fail(false);
+    sleep(TTL / 2).await;
+    assert_eq!(bed.get(1).await, Ok(Some(name("new"))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -429,6 +464,21 @@ async fn what_could_not_be_invalidated_is_before_the_back_end_is_used_again() {
     assert_eq!(bed.get(1).await, Ok(Some(name("new"))));
 }
 
+/// The one who writes passes the back end by because of a moment's trouble, and does not ask again; others use it.
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_is_tried_although_the_back_end_is_passed_by() {
+    let bed = Bed::new();
+    bed.database.set(1, "old");
+    bed.get(1).await.unwrap();
+    bed.back_end.fail(true);
+    bed.get(2).await.unwrap();
+    bed.back_end.fail(false);
+    bed.database.set(1, "new");
+    bed.lookup.invalidate(&[1]).await;
+    let other: Lookup<Name, Failed> = Lookup::new(Arc::clone(&bed.back_end) as Arc<dyn Cache>, config());
+    assert_eq!(other.get_many(&[1], |ids| bed.database.load(ids)).await, Ok(vec![Some(name("new"))]));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_invalidation_whose_caller_gave_up_is_made_good() {
     let bed = Arc::new(Bed::new());
@@ -461,7 +511,7 @@ async fn with_too_much_owed_nothing_old_is_read_until_it_has_ended() {
     let calls = bed.back_end.calls.load(Ordering::Relaxed);
     assert_eq!(bed.get(1).await, Ok(Some(name("new"))));
     assert_eq!(bed.back_end.calls.load(Ordering::Relaxed), calls, "not read");
-    sleep(config().ttl * 2).await;
+    sleep(TTL * 2).await;
     assert_eq!(bed.get(1).await, Ok(Some(name("new"))));
     assert!(bed.back_end.calls.load(Ordering::Relaxed) > calls, "read again");
 }
@@ -474,7 +524,7 @@ async fn a_value_that_cannot_be_decoded_is_loaded_anew() {
     let Found::Miss(lease) = bed.back_end.cache.get(std::slice::from_ref(&key)).await.unwrap().remove(0) else {
         panic!("empty")
     };
-    bed.back_end.cache.fill(&key, lease, Some(Bytes::from_static(b"\xff\xff")), config().ttl).await.unwrap();
+    bed.back_end.cache.fill(&key, lease, Some(Bytes::from_static(b"\xff\xff")), TTL).await.unwrap();
     assert_eq!(bed.get(1).await, Ok(Some(name("alice"))));
     assert_eq!(bed.get(1).await, Ok(Some(name("alice"))));
     assert_eq!(bed.get(1).await, Ok(Some(name("alice"))));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, PushInfo, RedisConnectionInfo, RedisError, RedisFuture,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, Pipeline, PushInfo, RedisError, RedisFuture,
     RedisResult, ServerErrorKind, TlsMode, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClientBuilder,
@@ -15,6 +15,7 @@ use ::redis::{
     cmd,
     sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
 };
+use redis_url::{Kind, Server, tcp_settings};
 use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
@@ -22,7 +23,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    config::{Config, InvalidConfig, Kind, Server, tcp_settings},
+    config::{Config, InvalidConfig},
     metrics::Metrics,
 };
 
@@ -219,37 +220,45 @@ impl Link {
             });
         }
         let connection = match &server.kind {
-            Kind::Sentinel { master } => {
+            Kind::Sentinel { master, .. } => {
                 let mut node = SentinelNodeConnectionInfo::default()
                     .set_redis_connection_info(server.redis_info())
                     .set_tcp_settings(tcp_settings());
                 if server.tls {
                     node = node.set_tls_mode(TlsMode::Secure);
                 }
-                let sentinels = server.connections(turn, &RedisConnectionInfo::default())?;
+                let sentinels = self.named(turn)?;
                 let mut client = SentinelClient::build(sentinels, master, Some(node), SentinelServerType::Master)?;
                 Connection::One(client.get_async_connection_with_config(&config).await?)
             }
             Kind::Cluster if !alone => Connection::Cluster(self.cluster(turn)?.get_async_connection().await?),
             Kind::Alone | Kind::Cluster => {
-                let info = server.connections(turn, &server.redis_info())?.swap_remove(0);
+                let info = self.named(turn)?.swap_remove(0);
                 Connection::One(Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?)
             }
         };
         Ok(connection)
     }
 
+    /// How to connect to those the URL names, beginning with another one each time: one that hangs must not be asked first
+    /// for ever.
+    fn named(&self, turn: usize) -> RedisResult<Vec<ConnectionInfo>> {
+        let mut hosts: Vec<_> = self.server.hosts.iter().collect();
+        hosts.rotate_left(turn % self.server.hosts.len());
+        hosts.into_iter().map(|(host, port)| self.server.named_connection_info(host, *port)).collect()
+    }
+
     fn cluster(&self, turn: usize) -> RedisResult<::redis::cluster::ClusterClient> {
         let server = &self.server;
-        let mut builder = ClusterClientBuilder::new(server.connections(turn, &server.redis_info())?)
+        let mut builder = ClusterClientBuilder::new(self.named(turn)?)
             .use_protocol(::redis::ProtocolVersion::RESP3)
             .tcp_settings(tcp_settings())
             .connection_timeout(self.timeout.min(CONNECT_WITHIN_MAX))
             .response_timeout(self.timeout);
-        if let Some(user) = &server.user {
+        if let Some(user) = &server.login.user {
             builder = builder.username(user);
         }
-        if let Some(password) = &server.password {
+        if let Some(password) = &server.login.password {
             builder = builder.password(password);
         }
         if server.tls {

@@ -12,8 +12,10 @@ use prometheus_client::{
 /// Counters and gauges of a [`RedisCache`](super::RedisCache). Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Keys of which something was known.
+    /// Keys of which something was known: here or in Redis.
     pub hits: Counter,
+    /// Those of them of which it was known here: Redis was not asked.
+    pub near_hits: Counter,
     /// Keys of which nothing was known.
     pub misses: Counter,
     /// Calls that failed, or were given up by who made them.
@@ -36,6 +38,7 @@ impl Default for Metrics {
         const BUCKETS: u16 = 19;
         Self {
             hits: Counter::default(),
+            near_hits: Counter::default(),
             misses: Counter::default(),
             errors: Counter::default(),
             response_seconds: Histogram::new(exponential_buckets(50e-6, 2.0, BUCKETS)),
@@ -51,7 +54,8 @@ impl Metrics {
     /// Puts them into a registry, with names that begin with `cache_`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("cache");
-        registry.register("hits", "Keys of which something was known", self.hits.clone());
+        registry.register("hits", "Keys of which something was known, here or in Redis", self.hits.clone());
+        registry.register("near_hits", "Hits for which Redis was not asked", self.near_hits.clone());
         registry.register("misses", "Keys of which nothing was known", self.misses.clone());
         registry.register("errors", "Calls to Redis that failed or were given up", self.errors.clone());
         registry.register("response_seconds", "What calls to Redis took", self.response_seconds.clone());

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cache::redis::Config;
-use servers::{Lifetime, Redis, RedisCluster, Sentinel, free_port};
+use servers::{Lifetime, Passwords, Redis, RedisCluster, Sentinel, free_port};
 use tokio::sync::OnceCell;
 
 /// What must become true becomes true within this.
@@ -59,16 +59,18 @@ pub(crate) fn cluster_url(cluster: &RedisCluster) -> String {
     format!("redis+cluster://{}", hosts.join(","))
 }
 
-/// The URL of the Sentinels that all share.
+/// The URL of the Sentinels that all share; they ask for a password, and the servers for another.
 pub(crate) async fn shared_sentinel() -> String {
     static SENTINEL: OnceCell<Sentinel> = OnceCell::const_new();
-    let start = async || Sentinel::start(&dir("cache-sentinel"), Lifetime::Bound).await.unwrap();
-    sentinel_url(SENTINEL.get_or_init(start).await)
+    let passwords = Passwords { servers: "servers", sentinels: "sentinels" };
+    let start = async || Sentinel::start(&dir("cache-sentinel"), passwords, Lifetime::Bound).await.unwrap();
+    let hosts = sentinel_hosts(SENTINEL.get_or_init(start).await);
+    format!("redis+sentinel://:servers@{hosts}/{}?sentinel_password=sentinels", Sentinel::MASTER)
 }
 
-pub(crate) fn sentinel_url(sentinel: &Sentinel) -> String {
+pub(crate) fn sentinel_hosts(sentinel: &Sentinel) -> String {
     let hosts: Vec<String> = sentinel.sentinels.iter().map(|sentinel| sentinel.address().to_string()).collect();
-    format!("redis+sentinel://{}/{}", hosts.join(","), Sentinel::MASTER)
+    hosts.join(",")
 }
 
 /// Settings for a system of one's own on a server.

@@ -6,7 +6,7 @@ use cache::{contract::Clients, redis::RedisCache};
 
 use crate::bed;
 
-fn clients(url: &str) -> Clients {
+pub(crate) fn clients(url: &str) -> Clients {
     let config = bed::config(url);
     let client = || Arc::new(RedisCache::start(&config).unwrap());
     (client(), client())

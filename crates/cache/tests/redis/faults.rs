@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cache::{Cache, Found, LookupConfig, redis::Config};
-use servers::{Lifetime, Redis, RedisCluster, Sentinel};
+use servers::{Lifetime, Passwords, Redis, RedisCluster, Sentinel};
 use tokio::time::Instant;
 
 use crate::{
@@ -142,8 +142,11 @@ async fn what_redis_uses_and_how_it_answers_is_counted() {
 
 #[tokio::test]
 async fn look_ups_use_the_master_that_sentinels_chose() {
-    let mut servers = Sentinel::start(&bed::dir("cache-failover"), Lifetime::Bound).await.unwrap();
-    let (_, [process, other]) = two(&bed::config(&bed::sentinel_url(&servers)));
+    // The servers ask for a password, the Sentinels for none.
+    let passwords = Passwords { servers: "servers", ..Passwords::default() };
+    let mut servers = Sentinel::start(&bed::dir("cache-failover"), passwords, Lifetime::Bound).await.unwrap();
+    let url = format!("redis+sentinel://:servers@{}/{}", bed::sentinel_hosts(&servers), Sentinel::MASTER);
+    let (_, [process, other]) = two(&bed::config(&url));
     process.is_found_again(1).await;
     servers.servers[0].process.kill();
     assert_eq!(process.get(1).await.unwrap(), "name 1");

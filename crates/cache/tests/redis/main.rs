@@ -6,3 +6,4 @@ mod contract;
 mod faults;
 mod lookups;
 mod near;
+mod tls;

@@ -38,16 +38,19 @@ async fn becomes(process: &Process, id: u64, wanted: &str) -> Duration {
     began.elapsed()
 }
 
-async fn copies_are_dropped_when_another_process_invalidates(url: &str) {
+pub(crate) async fn copies_are_dropped_when_another_process_invalidates(url: &str) {
     let [one, two] = two(url);
     for id in 0..10 {
         is_near(&one, id).await;
         is_near(&two, id).await;
     }
-    let before = one.names.counts();
+    let (before, metrics) = (one.names.counts(), one.cache.metrics());
+    let counted = (metrics.hits.get(), metrics.near_hits.get(), metrics.misses.get());
     assert_eq!(one.get(1).await.unwrap(), "old");
     let after = one.names.counts();
     assert_eq!((after.hits, after.misses, after.near_hits), (before.hits, before.misses, before.near_hits + 1));
+    let shown = (metrics.hits.get(), metrics.near_hits.get(), metrics.misses.get());
+    assert_eq!(shown, (counted.0 + 1, counted.1 + 1, counted.2), "a hit like others on the dashboard");
     two.set(1, "new").await;
     assert_eq!(two.get(1).await.unwrap(), "new", "the process that invalidated has no old copy");
     let took = becomes(&one, 1, "new").await;

@@ -79,10 +79,11 @@ async fn follow(path: Option<&Path>, config: &Config, embedded: &Embedded, loggi
     loop {
         let changed = follower.changed().await;
         embedded.gateway().set_limits(changed.limits());
+        embedded.lifetimes().set(&changed);
         if let Err(error) = logging.levels().set(&changed.log.level) {
             tracing::error!(%error, "the log's levels stay as they are");
         }
-        tracing::info!("rates and log levels of the changed configuration are in effect");
+        tracing::info!("rates, lifetimes and log levels of the changed configuration are in effect");
     }
 }
 

@@ -188,18 +188,7 @@ fn redis_url(
     if let Some(url) = url {
         return url.expose().trim().to_owned();
     }
-    let password = password.map(|password| format!(":{}", encoded(password.expose())));
-    let login = match (username, password) {
-        ("", None) => String::new(),
-        (name, password) => format!("{}{}@", encoded(name), password.unwrap_or_default()),
-    };
-    format!("redis://{login}{host}:{port}/{database}")
-}
-
-/// With `%` for all that may mean something else in a URL.
-fn encoded(text: &str) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
-    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    redis_url::url_of(host, port, database, username, password.map(Secret::expose))
 }
 
 #[cfg(test)]

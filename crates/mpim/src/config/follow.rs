@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Config, Gateway, Mistakes, Place, read,
+    Config, Mistakes, Place, read,
     source::{Entries, Entry, Raw},
 };
 
@@ -39,43 +39,45 @@ pub struct Follower {
 }
 
 macro_rules! live {
-    ($($key:ident)+) => {
-        /// What may change while the process runs, beside the levels of the log: the rates.
-        const LIVE: &[&str] = &[$(stringify!($key)),+];
+    ($($section:ident: $($key:ident)+;)+) => {
+        /// Section and key of what may change while the process runs.
+        const LIVE: &[(&str, &str)] = &[$($((stringify!($section), stringify!($key)),)+)+];
 
-        fn copy_live(from: &Gateway, to: &mut Gateway) {
-            $( to.$key = from.$key; )+
+        fn copy_live(from: &Config, to: &mut Config) {
+            $($( to.$section.$key.clone_from(&from.$section.$key); )+)+
         }
     };
 }
 
 live! {
-    requests_per_second requests_burst
-    sends_per_second sends_burst
-    conversation_sends_per_second conversation_sends_burst
-    accounts_per_second accounts_burst
-    contacts_per_minute contacts_burst
-    groups_per_minute groups_burst
-    searches_per_second searches_burst
-    bots_per_minute bots_burst
-    reports_per_minute reports_burst
-    typing_per_second typing_burst
-    drafts_per_second drafts_burst
-    new_account_age new_account_percent
+    log: level;
+    gateway:
+        requests_per_second requests_burst
+        sends_per_second sends_burst
+        conversation_sends_per_second conversation_sends_burst
+        accounts_per_second accounts_burst
+        contacts_per_minute contacts_burst
+        groups_per_minute groups_burst
+        searches_per_second searches_burst
+        bots_per_minute bots_burst
+        reports_per_minute reports_burst
+        typing_per_second typing_burst
+        drafts_per_second drafts_burst
+        new_account_age new_account_percent;
+    redis_cache: user_info_ttl group_info_ttl status_ttl;
 }
 
 impl Config {
-    /// This one with all that may change while the process runs taken from `new`: the levels of the log and the rates.
+    /// This one with all that may change while the process runs taken from `new`: levels of the log, rates, lifetimes.
     pub(super) fn with_live_of(&self, new: &Self) -> Self {
         let mut changed = self.clone();
-        changed.log.level.clone_from(&new.log.level);
-        copy_live(&new.gateway, &mut changed.gateway);
+        copy_live(new, &mut changed);
         changed
     }
 
     /// Section and key of all that may change while the process runs.
     pub fn live_keys() -> impl Iterator<Item = (&'static str, &'static str)> {
-        std::iter::once(("log", "level")).chain(LIVE.iter().map(|&key| ("gateway", key)))
+        LIVE.iter().copied()
     }
 
     /// This one with these values of the registry's over it, by section and key.
@@ -133,8 +135,8 @@ impl Follower {
         Ok(Self { path, environment, text: None, read: None, current, changes, _watcher: watcher })
     }
 
-    /// The configuration with the next valid change of what may change while the process runs: the levels of the log
-    /// and the rates. All else in it is as it was at the start. Cancel safe.
+    /// The configuration with the next valid change of what may change while the process runs: levels of the log, rates,
+    /// lifetimes. All else in it is as it was at the start. Cancel safe.
     pub async fn changed(&mut self) -> Config {
         loop {
             if let Some(config) = self.reload() {

@@ -2,15 +2,44 @@
 
 use std::num::NonZeroUsize;
 
+use cache::Lifetime;
 use client::Backoff;
 use gateway::{Limits, Rate, TlsFiles};
-use services::{group, message, user};
+use services::{group, message, presence, user};
 use store::sqlite::SqliteConfig;
 
 use super::Config;
 
 /// Pages of the write-ahead log in one MiB.
 const PAGES_PER_MIB: u32 = 256;
+
+/// How long the cache keeps what, which may change while the process runs. Clones are the same lifetimes.
+#[derive(Debug, Clone)]
+pub struct Lifetimes {
+    user_info: Lifetime,
+    group_info: Lifetime,
+    status: Lifetime,
+}
+
+impl Lifetimes {
+    /// As this configuration says.
+    pub fn of(config: &Config) -> Self {
+        let cache = &config.redis_cache;
+        Self {
+            user_info: cache.user_info_ttl.into(),
+            group_info: cache.group_info_ttl.into(),
+            status: cache.status_ttl.into(),
+        }
+    }
+
+    /// From now on as this configuration says.
+    pub fn set(&self, config: &Config) {
+        let cache = &config.redis_cache;
+        self.user_info.set(cache.user_info_ttl);
+        self.group_info.set(cache.group_info_ttl);
+        self.status.set(cache.status_ttl);
+    }
+}
 
 impl Config {
     /// For the gateway.
@@ -62,7 +91,7 @@ impl Config {
     }
 
     /// For the user service.
-    pub fn user(&self) -> user::Config {
+    pub fn user(&self, lifetimes: &Lifetimes) -> user::Config {
         let user = &self.user;
         user::Config {
             passwords: user::PasswordConfig {
@@ -74,7 +103,7 @@ impl Config {
             access_token_ttl: user.access_token_ttl,
             refresh_token_ttl: user.refresh_token_ttl,
             resume_token_ttl: user.resume_token_ttl,
-            info_ttl: self.redis_cache.user_info_ttl,
+            info_ttl: lifetimes.user_info.clone(),
             look_at_peers_every: None,
             private_webhooks: self.webhooks.allow_private,
         }
@@ -92,8 +121,13 @@ impl Config {
     }
 
     /// For the group service.
-    pub fn group(&self) -> group::Config {
-        group::Config { info_ttl: self.redis_cache.group_info_ttl }
+    pub fn group(&self, lifetimes: &Lifetimes) -> group::Config {
+        group::Config { info_ttl: lifetimes.group_info.clone() }
+    }
+
+    /// For the presence service.
+    pub fn presence(&self, lifetimes: &Lifetimes) -> presence::Config {
+        presence::Config { seen_ttl: lifetimes.status.clone() }
     }
 
     /// For webhooks.

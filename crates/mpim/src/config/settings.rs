@@ -348,7 +348,8 @@ settings! {
         lines_max: usize = Whole(16..=10_000_000), 65_536;
     }
 
-    /// The cache. In one process only the lifetimes count (each is varied by 10 %).
+    /// The cache. In one process only the lifetimes count. Each is varied by 10 %, and may be changed while the process runs, for
+    /// what is kept from then on.
     redis_cache: RedisCache {
         /// The server's host.
         host: String = Host, "127.0.0.1";
@@ -356,7 +357,9 @@ settings! {
         port: u16 = Whole(1..=65_535), 6_379;
         /// The database's number.
         database: u32 = Whole(0..=1_000_000), 0;
-        /// A Redis Cluster or Sentinel by its URL, instead of host, port and database. May hold a password.
+        /// The server, a Redis Cluster or Sentinels by a URL, instead of host, port, database, username and password:
+        /// redis://HOST:PORT/DATABASE, redis+cluster://HOST:PORT,…, redis+sentinel://HOST:PORT,…/MASTER/DATABASE; with TLS
+        /// rediss…; with USER:PASSWORD@ before the hosts; ?sentinel_username=…&sentinel_password=… if Sentinels ask for it.
         url: Option<Secret> = OptionalSecret, "";
         /// The user to log in as; empty for the server's default user.
         username: String = Text, "";
@@ -366,13 +369,14 @@ settings! {
         max_connections: u32 = Whole(2..=10_000), 50;
         /// How long an answer may take.
         timeout: Duration = milliseconds(TIMEOUT), 5_000;
-        /// How long what is known of a user is kept.
+        /// How long it is kept what everybody may know of a user: name, display name, avatar and the like.
         user_info_ttl: Duration = seconds(TTL), 3_600;
-        /// How long a user's friends are kept.
+        /// Has no effect: who is whose friend, or has blocked whom, decides who may write and who sees whom, and is asked of the
+        /// database each time. Accepted so that configurations with it work as they stand.
         friends_ttl: Duration = seconds(TTL), 1_800;
-        /// How long what is known of a group is kept.
+        /// How long a group's title and avatar are kept.
         group_info_ttl: Duration = seconds(TTL), 3_600;
-        /// How long a user's state is kept.
+        /// How long it is kept when a user was last seen. Who is online is not: that is in the message queue.
         status_ttl: Duration = seconds(TTL), 3_600;
     }
 
@@ -384,7 +388,9 @@ settings! {
         port: u16 = Whole(1..=65_535), 6_379;
         /// The database's number.
         database: u32 = Whole(0..=1_000_000), 1;
-        /// A Redis Cluster or Sentinel by its URL, instead of host, port and database. May hold a password.
+        /// The server, a Redis Cluster or Sentinels by a URL, instead of host, port, database, username and password:
+        /// redis://HOST:PORT/DATABASE, redis+cluster://HOST:PORT,…, redis+sentinel://HOST:PORT,…/MASTER/DATABASE; with TLS
+        /// rediss…; with USER:PASSWORD@ before the hosts; ?sentinel_username=…&sentinel_password=… if Sentinels ask for it.
         url: Option<Secret> = OptionalSecret, "";
         /// The user to log in as; empty for the server's default user.
         username: String = Text, "";

@@ -344,7 +344,7 @@ mod follower {
     }
 
     #[test]
-    fn the_levels_and_all_rates_are_live() {
+    fn the_levels_all_rates_and_the_lifetimes_are_live() {
         let mut new = Config::default();
         new.log.level = "debug".into();
         for rate in [
@@ -375,6 +375,10 @@ mod follower {
             *rate = 9;
         }
         new.gateway.new_account_age = Duration::from_secs(9);
+        let cache = &mut new.redis_cache;
+        for ttl in [&mut cache.user_info_ttl, &mut cache.group_info_ttl, &mut cache.status_ttl] {
+            *ttl = Duration::from_secs(9);
+        }
         let live = Config::default().with_live_of(&new);
         assert_eq!(live, new);
         assert_eq!(live.limits().accounts_per_address.burst, 9);

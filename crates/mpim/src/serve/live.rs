@@ -6,7 +6,10 @@ use gateway::Limits;
 use registry::Registry;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 
-use crate::{config::Config, logging::Levels};
+use crate::{
+    config::{Config, Lifetimes},
+    logging::Levels,
+};
 
 /// Section and key.
 type Key = (&'static str, &'static str);
@@ -23,6 +26,7 @@ pub(super) async fn follow(
     registry: Arc<dyn Registry>,
     base: Config,
     set_limits: Option<LimitsSetter>,
+    lifetimes: Lifetimes,
     levels: Levels,
 ) {
     let (changed, mut changes) = mpsc::channel(1);
@@ -46,6 +50,7 @@ pub(super) async fn follow(
                 if let Some(set_limits) = &set_limits {
                     set_limits(changed.limits());
                 }
+                lifetimes.set(&changed);
                 if let Err(error) = levels.set(&changed.log.level) {
                     tracing::error!(%error, "the log's levels stay as they are");
                 }

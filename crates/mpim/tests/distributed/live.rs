@@ -1,20 +1,29 @@
 //! The live configuration, by ZooKeeper.
 
+use std::ops::RangeInclusive;
+
+use api::UserService as _;
 use client::{
     EntryId, Profile as _,
     wire::{self, ErrorCode, client_frame::Body as Request},
+};
+use servers::Redis;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
 };
 
 use crate::{
     device::Device,
     http::ask,
     people::{connected, direct, until},
-    system::{Setup, System},
+    system::{Setup, System, call},
 };
 
 const RATE: &str = "gateway.sends_per_second";
 const BURST: &str = "gateway.sends_burst";
 const LEVEL: &str = "log.level";
+const TTL: &str = "redis_cache.user_info_ttl";
 
 /// A rate and the levels of the log change in all processes while they run; a value that is not allowed is refused by name, and the one
 /// before stays.
@@ -73,5 +82,58 @@ async fn limits_and_log_levels_change_while_the_system_runs_and_invalid_values_a
         until("it logs more", chat).await;
     }
     registry.set_config(LEVEL, Some("error")).await.unwrap();
+    registry.close().await;
+}
+
+/// How long Redis will keep a key, in milliseconds; negative if it does not.
+async fn kept_ms(redis: &Redis, key: &str) -> i64 {
+    let mut stream = BufReader::new(TcpStream::connect(redis.address()).await.unwrap());
+    stream.write_all(format!("PTTL {key}\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_line(&mut answer).await.unwrap();
+    answer.trim_end().strip_prefix(':').unwrap_or_else(|| panic!("{answer}")).parse().unwrap()
+}
+
+/// A lifetime of the cache changes in all processes while they run, for what they keep from then on; a value that is not allowed is
+/// refused by name, and the one before stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lifetimes_of_the_cache_change_while_the_system_runs_and_invalid_values_are_refused() {
+    /// Of the default, varied by a tenth.
+    const AN_HOUR: RangeInclusive<i64> = 3_200_000..=3_960_000;
+    const A_MINUTE: RangeInclusive<i64> = 50_000..=66_000;
+    let system = System::start(Setup::small()).await;
+    let registry = system.registry().await;
+    let mut registered = 0;
+    // How long each of both instances has what it was asked for kept: somebody whom it has not been asked for before.
+    let mut kept = async || {
+        let mut kept = [0; 2];
+        for (instance, kept) in ["services-1", "services-2"].into_iter().zip(&mut kept) {
+            registered += 1;
+            let device = Device::register(&system.server("gateway-1"), &format!("kept{registered}")).await;
+            let tokens = device.profile.tokens().unwrap().unwrap();
+            let find = wire::FindUsers { ids: vec![tokens.user.get()], names: Vec::new() };
+            let found = system.users(instance).find_users(&call(tokens.user, tokens.session), find).await.unwrap();
+            assert_eq!(found.users.len(), 1);
+            *kept = kept_ms(&system.cache, &format!("mpim:cache:user:{}", tokens.user)).await;
+        }
+        kept
+    };
+    let before = kept().await;
+    assert!(before.iter().all(|ms| AN_HOUR.contains(ms)), "{before:?}");
+    registry.set_config(TTL, Some("60")).await.unwrap();
+    until("both keep it for a minute", async || kept().await.iter().all(|ms| A_MINUTE.contains(ms))).await;
+
+    for invalid in ["-7", "for ever", "31536000"] {
+        registry.set_config(TTL, Some(invalid)).await.unwrap();
+        for name in ["services-1", "services-2"] {
+            let is_told = |log: &str| log.lines().any(|line| line.contains("is refused") && line.contains(invalid));
+            until("the refusal is told", async || is_told(&system.log(name))).await;
+        }
+    }
+    let after = kept().await;
+    assert!(after.iter().all(|ms| A_MINUTE.contains(ms)), "the lifetime before stays: {after:?}");
+
+    registry.set_config(TTL, None).await.unwrap();
+    until("both keep it for an hour again", async || kept().await.iter().all(|ms| AN_HOUR.contains(ms))).await;
     registry.close().await;
 }

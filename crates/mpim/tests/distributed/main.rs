@@ -20,6 +20,7 @@ mod receiver;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 mod wire_client;
 
+mod cache;
 mod chat;
 mod cluster;
 mod gateways;

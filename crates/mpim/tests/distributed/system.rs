@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use api::{Call, Caller, MessageClient, Scopes, UserClient};
+use api::{Call, Caller, GroupClient, MessageClient, Scopes, UserClient};
 use client::{SessionId, UserId};
 use futures_util::future::join_all;
 use prometheus_client::registry::Registry as Metrics;
@@ -19,6 +19,7 @@ use tokio::{sync::OnceCell, sync::watch, time::Instant};
 
 use crate::{
     device::PATIENCE,
+    http,
     process::{ENVIRONMENT, MPIM},
     stores::{Stores, left_behind},
 };
@@ -254,6 +255,18 @@ impl System {
     /// Calls one instance, whatever the registry says.
     pub fn messages(&self, instance: &str) -> MessageClient {
         MessageClient::new(self.channel("message", instance))
+    }
+
+    /// Calls one instance, whatever the registry says.
+    pub fn groups(&self, instance: &str) -> GroupClient {
+        GroupClient::new(self.channel("group", instance))
+    }
+
+    /// One of the figures of a process; 0 if it has none of this name yet.
+    pub async fn metric(&self, instance: &str, name: &str) -> f64 {
+        let text = http::get(self.instances[instance].monitor, "/metrics").await;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
     }
 
     fn channel(&self, service: &'static str, instance: &str) -> Channel {

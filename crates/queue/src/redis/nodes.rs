@@ -19,13 +19,14 @@ use ::redis::{
 };
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use redis_url::{Kind, Server};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
-    config::{Config, InvalidConfig, Kind, Server},
+    config::{Config, InvalidConfig},
     failure::{Failure, may_help, server_error, unexpected},
     metrics::Metrics,
     names::Slot,
@@ -203,7 +204,7 @@ impl Nodes {
         let mut failures = Vec::new();
         for (step, address) in asked.into_iter().enumerate() {
             let answer = match &self.server.kind {
-                Kind::Sentinel { master } => self.ask_sentinel(&address, master).await,
+                Kind::Sentinel { master, .. } => self.ask_sentinel(&address, master).await,
                 _ => self.ask_member(&address).await,
             };
             match answer {
@@ -220,31 +221,28 @@ impl Nodes {
     async fn ask_sentinel(&self, address: &Address, master: &str) -> Result<Topology, Failure> {
         let mut command = cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
-        match self.ask_once(address, true, &command).await? {
+        match self.ask_once(address, &command).await? {
             Value::Nil => Err(Failure::NoTopology(format!("{address} knows no master named {master:?}"))),
             answer => Topology::of_sentinel(&answer, address),
         }
     }
 
     async fn ask_member(&self, address: &Address) -> Result<Topology, Failure> {
-        Topology::of_cluster(&self.ask_once(address, false, cmd("CLUSTER").arg("SLOTS")).await?, address)
+        Topology::of_cluster(&self.ask_once(address, cmd("CLUSTER").arg("SLOTS")).await?, address)
     }
 
-    /// Asks over a connection of its own.
-    async fn ask_once(&self, address: &Address, sentinel: bool, command: &Cmd) -> Result<Value, Failure> {
+    /// Asks one who may know who keeps what, over a connection of its own.
+    async fn ask_once(&self, address: &Address, command: &Cmd) -> Result<Value, Failure> {
         let within = self.timeout.min(CONNECT_WITHIN_MAX);
         let asking = async {
-            let mut redis = self.client(address, sentinel)?.get_multiplexed_async_connection().await?;
+            let info = self.server.named_connection_info(&address.host, address.port)?;
+            let mut redis = Client::open(info)?.get_multiplexed_async_connection().await?;
             command.query_async::<Value>(&mut redis).await
         };
         match timeout(within, asking).await {
             Ok(answer) => answer.map_err(|error| Failure::Redis(address.clone(), error)),
             Err(_) => Err(Failure::NotConnected(address.clone(), within)),
         }
-    }
-
-    fn client(&self, address: &Address, sentinel: bool) -> Result<Client, RedisError> {
-        Client::open(self.server.connection_info(&address.host, address.port, sentinel)?)
     }
 
     /// Opens a connection; `hear` gets what Redis sends unasked for, and must not wait.
@@ -270,7 +268,7 @@ impl Nodes {
             .set_response_timeout(Some(self.timeout))
             .set_push_sender(push);
         let opening = async {
-            let client = self.client(address, false)?;
+            let client = Client::open(self.server.connection_info(&address.host, address.port)?)?;
             let mut redis = client.get_multiplexed_async_connection_with_config(&config).await?;
             // A new connection may be one to a server that was started anew: it does not know the scripts.
             scripts::load().query_async::<()>(&mut redis).await?;

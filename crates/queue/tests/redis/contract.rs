@@ -6,7 +6,7 @@ use queue::contract::Clients;
 
 use crate::bed::{self, MAILBOX};
 
-fn clients(url: &str) -> Clients {
+pub(crate) fn clients(url: &str) -> Clients {
     let [gateway, service] = bed::two(&bed::config(url));
     Clients { gateway: Arc::new(gateway), service: Arc::new(service), too_many: 2 * MAILBOX }
 }

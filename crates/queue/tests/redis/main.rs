@@ -6,3 +6,4 @@ mod contract;
 mod faults;
 mod load;
 mod moves;
+mod tls;

@@ -7,7 +7,7 @@ use queue::{
     Presence, Queue,
     redis::{Config, RedisQueue},
 };
-use servers::{Lifetime, RedisCluster, Sentinel};
+use servers::{Lifetime, Passwords, RedisCluster, Sentinel, answers};
 use tokio::process::Command;
 
 use crate::{
@@ -25,9 +25,11 @@ fn two(url: &str) -> [RedisQueue; 2] {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_sentinels_replaced_the_master_everything_heals() {
-    let mut servers = Sentinel::start(&bed::dir("queue-sentinel"), Lifetime::Bound).await.unwrap();
+    let passwords = Passwords { servers: "servers", sentinels: "sentinels" };
+    let mut servers = Sentinel::start(&bed::dir("queue-sentinel"), passwords, Lifetime::Bound).await.unwrap();
     let hosts: Vec<String> = servers.sentinels.iter().map(|sentinel| sentinel.address().to_string()).collect();
-    let url = format!("redis+sentinel://{}/{}/1", hosts.join(","), Sentinel::MASTER);
+    let (hosts, master) = (hosts.join(","), Sentinel::MASTER);
+    let url = format!("redis+sentinel://:servers@{hosts}/{master}/1?sentinel_password=sentinels");
     let [gateway, service] = two(&url);
     let hearing = Gateway::open(&gateway, GROUPS).await;
     assert_eq!(service.bind(ALICE, ONE, false).await.unwrap(), Some(Presence::There));
@@ -39,8 +41,7 @@ async fn after_sentinels_replaced_the_master_everything_heals() {
     load.goes_on(1_000).await;
     servers.sentinels[0].process.resume();
     routes_become(&service, ALICE, &[ONE]).await;
-    let role: Vec<redis::Value> = ask(&servers.servers[1], &["ROLE"]).await;
-    assert_eq!(role[0], redis::Value::BulkString(b"master".to_vec()));
+    assert!(answers(servers.servers[1].address(), "AUTH servers\r\nROLE\r\n", "master").await);
     let account = hearing.settle(load.stop().await).await;
     assert!(account.lost > 0 && account.heard > 1_000, "{account:?}");
 }

@@ -19,8 +19,12 @@ use crate::text;
 
 /// What API keys begin with, so that they are told from tokens, and found where they should not be.
 pub(super) const API_KEY_PREFIX: &str = "mpk_";
-/// How long an API key may be known from the cache. That it has ended is known at once in this process.
+/// How long an API key is cached. That it has ended is known at once in this process, and in others when they look what their
+/// peers did: from memory, whatever the cache says.
 pub(super) const API_KEY_TTL: Duration = Duration::from_secs(30);
+/// By then nothing cached says any more that a key is good which has ended: a lifetime is up to a tenth longer, and a copy in a
+/// process ([`Near::DEFAULT`](cache::Near::DEFAULT)) may have been made at its end.
+pub(super) const API_KEY_KNOWN_MAX: Duration = Duration::from_secs(60);
 
 /// An API key as the cache holds it.
 #[derive(Clone, PartialEq, prost::Message)]

@@ -71,19 +71,20 @@ impl Bed {
             clock.clone(),
             &mut Registry::default(),
         );
-        let config = group::Config { info_ttl: Duration::from_secs(3_600) };
+        let config = group::Config { info_ttl: Duration::from_secs(3_600).into() };
         let cache = Arc::new(LocalCache::default());
         let group = group::Service::new(
             &config,
             shared.clone(),
-            cache,
+            cache.clone(),
             people.clone(),
             message.clone(),
             ids.clone(),
             clock.clone(),
         );
+        let config = presence::Config { seen_ttl: Duration::from_secs(3_600).into() };
         let (presence, presence_tasks) =
-            presence::Service::start(shared, queue.clone(), message.clone(), clock.clone());
+            presence::Service::start(&config, shared, cache, queue.clone(), message.clone(), clock.clone());
         let _tasks = (message_tasks, presence_tasks);
         Self { store, queue, clock, message, group, presence, people, ids, _tasks, _dir: dir }
     }

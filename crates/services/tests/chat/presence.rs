@@ -1,13 +1,26 @@
 //! Who is seen online, and by whom.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
 use api::{Announcement, Arrival, PresenceService as _, contact_act::What};
+use async_trait::async_trait;
+use cache::LocalCache;
 use protocol::{
     GatewayId, UserId,
     wire::{self, Presence, server_frame::Body},
 };
 use queue::{Queue as _, Topic};
+use services::presence;
+use store::LastSeen;
+use tokio::time::timeout;
 
-use crate::bed::{Bed, GATEWAY, by};
+use crate::bed::{Bed, DAY_MS, GATEWAY, PATIENCE, by};
 
 const ELSEWHERE: GatewayId = GatewayId::new(2);
 
@@ -135,4 +148,69 @@ async fn who_are_friends_no_longer_are_hidden_from_each_other_unless_they_talk()
     assert_eq!((heard.hide_from, heard.topic), (ann, Topic::Presence(UserId::new(ben))));
     bed.presence.arrive(&by(ann), on(GATEWAY, false)).await.unwrap();
     assert_eq!(listener.next_but_entries().await.body, Body::PresenceChanged(here(ann, false)));
+}
+
+/// A store that counts how often it is asked.
+struct Counting {
+    store: store::sqlite::SqliteStore,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl LastSeen for Counting {
+    async fn note_seen(&self, seen: Vec<(UserId, i64)>) -> store::Result<()> {
+        self.store.note_seen(seen).await
+    }
+
+    async fn last_seen(&self, users: Vec<UserId>) -> store::Result<Vec<(UserId, i64)>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.store.last_seen(users).await
+    }
+}
+
+#[tokio::test]
+async fn when_a_user_was_last_seen_is_read_once_for_all_who_watch_and_again_after_the_next_visit() {
+    let bed = Bed::start();
+    let (ann, ben) = (bed.user("ann").await, bed.user("ben").await);
+    bed.befriend(ann, ben).await;
+    let _gateway = bed.queue.open(GATEWAY).await.unwrap();
+    let store = Arc::new(Counting { store: bed.store.clone(), asked: AtomicUsize::new(0) });
+    let config = presence::Config { seen_ttl: Duration::from_secs(3_600).into() };
+    let cache = Arc::new(LocalCache::default());
+    let (queue, message, clock) = (bed.queue.clone(), bed.message.clone(), bed.clock.clone());
+    let (presence, tasks) = presence::Service::start(&config, store.clone(), cache, queue, message, clock);
+    let seen = async || {
+        let watch = wire::WatchPresence { users: vec![ann] };
+        presence.watch(&by(ben), watch).await.unwrap().presences.unwrap().presences[0].seen_ms
+    };
+    // What is noted is written a little later.
+    let seen_after = async |before: i64| {
+        let look = async {
+            loop {
+                let now = seen().await;
+                if now > before {
+                    return now;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, look).await.expect("the visit is told")
+    };
+    let mut last = 0;
+    for _ in 0..3 {
+        presence.arrive(&by(ann), on(GATEWAY, false)).await.unwrap();
+        presence.leave(&by(ann), on(GATEWAY, false)).await.unwrap();
+        last = seen_after(last).await;
+        let asked = store.asked.load(Ordering::Relaxed);
+        for _ in 0..10 {
+            assert_eq!(seen().await, last);
+        }
+        // Once more at most: what was read between the commit and what follows it was forgotten.
+        assert!(store.asked.load(Ordering::Relaxed) <= asked + 1);
+        bed.clock.shift(DAY_MS);
+    }
+    // Whether it may be known at all is asked each time.
+    bed.block(ann, ben).await;
+    assert_eq!(seen().await, 0);
+    tasks.stop().await;
 }

@@ -65,7 +65,7 @@ impl Bed {
             access_token_ttl: Duration::from_secs(900),
             refresh_token_ttl: Duration::from_secs(40 * 86_400),
             resume_token_ttl: Duration::from_secs(3_600),
-            info_ttl: Duration::from_secs(3_600),
+            info_ttl: Duration::from_secs(3_600).into(),
             look_at_peers_every: None,
             private_webhooks: false,
         };
@@ -85,7 +85,7 @@ impl Bed {
             key: SecretKey::from_bytes([7; 32]),
         };
         let (user, user_tasks) = user::Service::start(config, parts).await.unwrap();
-        let config = group::Config { info_ttl: Duration::from_secs(60) };
+        let config = group::Config { info_ttl: Duration::from_secs(60).into() };
         let group = group::Service::new(&config, shared, cache, user.clone(), message.clone(), ids, clock.clone());
         Self { store, queue, clock, standings_changed, message, user, group, tasks: (message_tasks, user_tasks), dir }
     }
