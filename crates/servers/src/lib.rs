@@ -23,7 +23,7 @@ pub use self::{
     port::free_port,
     process::{Lifetime, Process},
     program::{Program, find},
-    redis::{Passwords, Redis, RedisCluster, Sentinel, answers},
+    redis::{Redis, RedisCluster, Security, Sentinel, Tls, answers},
     system::{Member, System},
     zookeeper::{Ensemble, ZooKeeper},
 };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use servers::{
-    Ensemble, Error, Known, Lifetime, MariaDb, Nginx, Passwords, Redis, RedisCluster, Sentinel, ZooKeeper, free_port,
+    Ensemble, Error, Known, Lifetime, MariaDb, Nginx, Redis, RedisCluster, Security, Sentinel, ZooKeeper, free_port,
 };
 
 const STOP_WITHIN: Duration = Duration::from_secs(30);
@@ -65,14 +65,14 @@ async fn a_server_that_does_not_start_says_why() {
 #[tokio::test]
 async fn a_cluster_of_redis_serves_all_slots() {
     let dir = tempfile::tempdir().unwrap();
-    let cluster = RedisCluster::start(dir.path(), Lifetime::Bound).await.unwrap();
+    let cluster = RedisCluster::start(dir.path(), Security::default(), Lifetime::Bound).await.unwrap();
     assert!(cluster.addresses().into_iter().all(accepts));
 }
 
 #[tokio::test]
 async fn sentinels_know_the_master_the_replica_and_each_other() {
     let dir = tempfile::tempdir().unwrap();
-    let sentinel = Sentinel::start(dir.path(), Passwords::default(), Lifetime::Bound).await.unwrap();
+    let sentinel = Sentinel::start(dir.path(), Security::default(), Lifetime::Bound).await.unwrap();
     assert!(sentinel.sentinels.iter().all(|server| accepts(server.address())));
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cache::redis::Config;
-use servers::{Lifetime, Passwords, Redis, RedisCluster, Sentinel, free_port};
+use servers::{Lifetime, Redis, RedisCluster, Security, Sentinel, free_port};
 use tokio::sync::OnceCell;
 
 /// What must become true becomes true within this.
@@ -50,7 +50,8 @@ pub(crate) fn url(server: &Redis) -> String {
 /// The URL of the cluster that all share.
 pub(crate) async fn shared_cluster() -> String {
     static CLUSTER: OnceCell<RedisCluster> = OnceCell::const_new();
-    let start = async || RedisCluster::start(&dir("cache-cluster"), Lifetime::Bound).await.unwrap();
+    let start =
+        async || RedisCluster::start(&dir("cache-cluster"), Security::default(), Lifetime::Bound).await.unwrap();
     cluster_url(CLUSTER.get_or_init(start).await)
 }
 
@@ -62,8 +63,8 @@ pub(crate) fn cluster_url(cluster: &RedisCluster) -> String {
 /// The URL of the Sentinels that all share; they ask for a password, and the servers for another.
 pub(crate) async fn shared_sentinel() -> String {
     static SENTINEL: OnceCell<Sentinel> = OnceCell::const_new();
-    let passwords = Passwords { servers: "servers", sentinels: "sentinels" };
-    let start = async || Sentinel::start(&dir("cache-sentinel"), passwords, Lifetime::Bound).await.unwrap();
+    let security = Security { password: "servers", sentinel_password: "sentinels", ..Security::default() };
+    let start = async || Sentinel::start(&dir("cache-sentinel"), security, Lifetime::Bound).await.unwrap();
     let hosts = sentinel_hosts(SENTINEL.get_or_init(start).await);
     format!("redis+sentinel://:servers@{hosts}/{}?sentinel_password=sentinels", Sentinel::MASTER)
 }

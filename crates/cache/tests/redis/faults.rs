@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cache::{Cache, Found, LookupConfig, redis::Config};
-use servers::{Lifetime, Passwords, Redis, RedisCluster, Sentinel};
+use servers::{Lifetime, Redis, RedisCluster, Security, Sentinel};
 use tokio::time::Instant;
 
 use crate::{
@@ -143,8 +143,8 @@ async fn what_redis_uses_and_how_it_answers_is_counted() {
 #[tokio::test]
 async fn look_ups_use_the_master_that_sentinels_chose() {
     // The servers ask for a password, the Sentinels for none.
-    let passwords = Passwords { servers: "servers", ..Passwords::default() };
-    let mut servers = Sentinel::start(&bed::dir("cache-failover"), passwords, Lifetime::Bound).await.unwrap();
+    let security = Security { password: "servers", ..Security::default() };
+    let mut servers = Sentinel::start(&bed::dir("cache-failover"), security, Lifetime::Bound).await.unwrap();
     let url = format!("redis+sentinel://:servers@{}/{}", bed::sentinel_hosts(&servers), Sentinel::MASTER);
     let (_, [process, other]) = two(&bed::config(&url));
     process.is_found_again(1).await;
@@ -159,7 +159,7 @@ async fn look_ups_use_the_master_that_sentinels_chose() {
 
 #[tokio::test]
 async fn a_server_of_the_cluster_that_is_gone_keeps_nobody_from_an_answer() {
-    let mut cluster = RedisCluster::start(&bed::dir("cache-lame"), Lifetime::Bound).await.unwrap();
+    let mut cluster = RedisCluster::start(&bed::dir("cache-lame"), Security::default(), Lifetime::Bound).await.unwrap();
     let (_, [process, other]) = two(&bed::config(&bed::cluster_url(&cluster)));
     for id in 0..20 {
         process.is_found_again(id).await;

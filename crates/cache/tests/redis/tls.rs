@@ -1,46 +1,70 @@
-//! Over TLS, as `rediss://`: with a server whose certificate this machine does not trust, and a process that does.
+//! Over TLS, as `rediss`: with servers whose certificate this machine does not trust, and a process that does.
 
-use std::{env, fs, path::Path, process::Stdio};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use cache::{Cache as _, redis::RedisCache};
-use servers::{Lifetime, Redis, free_port};
+use servers::{Lifetime, Redis, RedisCluster, Security, Sentinel, Tls};
 use tokio::process::Command;
 
 use crate::{bed, contract::clients, near::copies_are_dropped_when_another_process_invalidates};
 
-/// The server, in the environment of the process that trusts it.
-const URL: &str = "REDIS_TLS_URL";
+/// The servers, in the environment of the process that trusts them.
+const URLS: &str = "REDIS_TLS_URLS";
 
-/// A server that speaks TLS beside plain, its URL, and the file with its certificate.
-async fn secured_server(dir: &Path) -> (Redis, String, String) {
+/// A certificate that nobody trusts yet, and its key.
+fn certificate(dir: &Path) -> [PathBuf; 2] {
     fs::create_dir_all(dir).unwrap();
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".into()]).unwrap();
-    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| dir.join(name).to_str().unwrap().to_owned());
-    fs::write(&certificate, made.cert.pem()).unwrap();
-    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let port = free_port().to_string();
-    let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &certificate];
-    let arguments = [&files[..], &["--tls-port", &port, "--tls-auth-clients", "no"]].concat();
-    let server = Redis::start("redis", dir, free_port(), &arguments, Lifetime::Bound).await.unwrap();
-    (server, format!("rediss://127.0.0.1:{port}/0"), certificate)
+    let files = ["certificate.pem", "key.pem"].map(|name| dir.join(name));
+    fs::write(&files[0], made.cert.pem()).unwrap();
+    fs::write(&files[1], made.signing_key.serialize_pem()).unwrap();
+    files
+}
+
+fn tls_hosts<'a>(servers: impl IntoIterator<Item = &'a Redis>) -> String {
+    let hosts: Vec<String> = servers.into_iter().map(|server| server.tls_address().unwrap().to_string()).collect();
+    hosts.join(",")
 }
 
 /// The authorities that are trusted are those of the machine unless the environment names others, which a process cannot change of
 /// itself: so this test starts itself again.
 #[tokio::test]
-async fn a_server_is_spoken_to_over_tls_if_its_certificate_is_trusted_and_otherwise_not() {
-    if let Some(url) = env::var_os(URL) {
-        return all_goes_well(url.to_str().unwrap()).await;
+async fn servers_are_spoken_to_over_tls_if_their_certificate_is_trusted_and_otherwise_not() {
+    if let Some(urls) = env::var_os(URLS) {
+        for url in urls.to_str().unwrap().split(' ') {
+            all_goes_well(url).await;
+        }
+        return;
     }
-    let (_server, url, certificate) = secured_server(&bed::dir("cache-tls")).await;
+    let dir = bed::dir("cache-tls");
+    let [certificate, key] = certificate(&dir);
+    let tls = Some(Tls { certificate: &certificate, key: &key });
+    let security = Security { password: "servers", sentinel_password: "sentinels", tls };
+    let alone = Redis::start_secured("redis", &dir, security, &[], Lifetime::Bound).await.unwrap();
+    let cluster = RedisCluster::start(&dir.join("cluster"), security, Lifetime::Bound).await.unwrap();
+    let behind = Sentinel::start(&dir.join("sentinel"), security, Lifetime::Bound).await.unwrap();
+    let url = format!("rediss://:servers@{}/0", tls_hosts([&alone]));
+    let urls = [
+        url.clone(),
+        format!("rediss+cluster://:servers@{}", tls_hosts(&cluster.nodes)),
+        format!(
+            "rediss+sentinel://:servers@{}/{}?sentinel_password=sentinels",
+            tls_hosts(&behind.sentinels),
+            Sentinel::MASTER
+        ),
+    ];
     let refused = RedisCache::start(&bed::config(&url)).unwrap().get(&["name:1".to_owned()]).await;
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("certificate"), "{refused}");
 
-    let name = "tls::a_server_is_spoken_to_over_tls_if_its_certificate_is_trusted_and_otherwise_not";
+    let name = "tls::servers_are_spoken_to_over_tls_if_their_certificate_is_trusted_and_otherwise_not";
     let output = Command::new(env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture"])
-        .envs([(URL, &url), ("SSL_CERT_FILE", &certificate)])
+        .envs([(URLS, urls.join(" ")), ("SSL_CERT_FILE", certificate.display().to_string())])
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()

@@ -11,7 +11,7 @@ use queue::{
     Bounds,
     redis::{Config, RedisQueue},
 };
-use servers::{Lifetime, Redis, RedisCluster, free_port};
+use servers::{Lifetime, Redis, RedisCluster, Security, free_port};
 use tokio::sync::OnceCell;
 
 /// What must become true becomes true within this.
@@ -53,8 +53,11 @@ pub(crate) async fn shared_server() -> String {
 /// The URL of the cluster that all share.
 pub(crate) async fn shared_cluster() -> String {
     static CLUSTER: OnceCell<RedisCluster> = OnceCell::const_new();
-    let cluster =
-        CLUSTER.get_or_init(async || RedisCluster::start(&dir("queue-cluster"), Lifetime::Bound).await.unwrap()).await;
+    let cluster = CLUSTER
+        .get_or_init(async || {
+            RedisCluster::start(&dir("queue-cluster"), Security::default(), Lifetime::Bound).await.unwrap()
+        })
+        .await;
     let hosts: Vec<String> = cluster.addresses().iter().map(ToString::to_string).collect();
     format!("redis+cluster://{}", hosts.join(","))
 }

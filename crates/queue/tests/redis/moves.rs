@@ -7,7 +7,7 @@ use queue::{
     Presence, Queue,
     redis::{Config, RedisQueue},
 };
-use servers::{Lifetime, Passwords, RedisCluster, Sentinel, answers};
+use servers::{Lifetime, RedisCluster, Security, Sentinel, answers};
 use tokio::process::Command;
 
 use crate::{
@@ -25,8 +25,8 @@ fn two(url: &str) -> [RedisQueue; 2] {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_sentinels_replaced_the_master_everything_heals() {
-    let passwords = Passwords { servers: "servers", sentinels: "sentinels" };
-    let mut servers = Sentinel::start(&bed::dir("queue-sentinel"), passwords, Lifetime::Bound).await.unwrap();
+    let security = Security { password: "servers", sentinel_password: "sentinels", ..Security::default() };
+    let mut servers = Sentinel::start(&bed::dir("queue-sentinel"), security, Lifetime::Bound).await.unwrap();
     let hosts: Vec<String> = servers.sentinels.iter().map(|sentinel| sentinel.address().to_string()).collect();
     let (hosts, master) = (hosts.join(","), Sentinel::MASTER);
     let url = format!("redis+sentinel://:servers@{hosts}/{master}/1?sentinel_password=sentinels");
@@ -48,7 +48,8 @@ async fn after_sentinels_replaced_the_master_everything_heals() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_and_routes_follow_their_slots_and_survive_a_server_of_the_cluster() {
-    let mut cluster = RedisCluster::start(&bed::dir("queue-moving"), Lifetime::Bound).await.unwrap();
+    let mut cluster =
+        RedisCluster::start(&bed::dir("queue-moving"), Security::default(), Lifetime::Bound).await.unwrap();
     let hosts: Vec<String> = cluster.addresses().iter().map(ToString::to_string).collect();
     let [gateway, service] = two(&format!("redis+cluster://{}", hosts.join(",")));
     let hearing = Gateway::open(&gateway, GROUPS).await;
