@@ -29,6 +29,7 @@ mod groups;
 mod heads;
 mod links;
 mod lists;
+mod look;
 mod marks;
 mod members;
 mod messages;

@@ -12,7 +12,8 @@ use protocol::{
 use sqlx::MySqlConnection;
 
 use super::{
-    facts::{Facts, Logs, Need, direct_of},
+    facts::{Facts, Need, direct_of},
+    look::{self, Logs},
     pending::{Effect, Pending, Row, Values},
 };
 use crate::{
@@ -57,7 +58,7 @@ pub(super) async fn decide<I, T>(
     items.iter().for_each(|item| foreseen(item, &mut needs));
     let mut facts = Facts::default();
     for _ in 0..PASSES_MAX {
-        facts.learn(connection, &needs, logs).await?;
+        look::learn(&mut facts, connection, &needs, logs).await?;
         // What a pass decides, it also makes of the facts: the next one begins with them as they are stored.
         let mut bench =
             Workbench { facts: facts.clone(), missing: BTreeSet::new(), pending: Pending::default(), careful };
