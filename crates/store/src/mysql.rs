@@ -45,6 +45,7 @@ mod reports;
 mod schema;
 mod script;
 mod sessions;
+mod statements;
 mod transaction;
 mod users;
 mod views;
