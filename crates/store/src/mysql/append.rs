@@ -2,12 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{
-    MysqlStore,
-    facts::{self, Logs},
-    transaction::transaction,
-    workbench,
-};
+use super::{MysqlStore, facts, look::Logs, transaction::transaction, workbench};
 use crate::{NewEntry, Result, append, append::Outcome};
 
 impl MysqlStore {

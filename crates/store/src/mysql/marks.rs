@@ -7,7 +7,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     MysqlStore, Shared,
-    facts::{Logs, Need},
+    facts::Need,
+    look::Logs,
     transaction::transaction,
     workbench::{self, Missing, Workbench},
 };
@@ -33,7 +34,8 @@ impl Mark {
 
     fn foreseen(&self, needs: &mut BTreeSet<Need>) {
         let mark = self.mark();
-        needs.extend([Need::Log(mark.conversation), Need::Member(mark.user, mark.conversation)]);
+        let conversation = mark.conversation;
+        needs.extend([Need::Log(conversation), Need::Member(mark.user, conversation), Need::Standings(conversation)]);
     }
 
     fn carry_out(&self, bench: &mut Workbench) -> Result<Option<Moved>, Missing> {

@@ -13,8 +13,9 @@ use sqlx::MySqlConnection;
 
 use super::{
     convert::column,
-    lists::{Query, ids, limited_steps, parts, sql, steps},
+    lists::{ids, limited_steps, parts, sql, steps},
     script::{Script, Value},
+    statements::Values,
 };
 use crate::{
     Revision, Telling,
@@ -67,12 +68,13 @@ pub(super) struct Pending {
     pub(super) logs: BTreeMap<ConversationId, Log>,
     /// Logs in which something is erased.
     pub(super) erased: Vec<ConversationId>,
-    /// The rest, in its order.
-    rest: Vec<Step>,
+    /// The rest, in its order, when the entries are inserted.
+    pub(super) rest: Vec<Step>,
 }
 
+/// See [`statements`](super::statements), which adds them.
 #[derive(Debug)]
-enum Step {
+pub(super) enum Step {
     Statement(&'static str, Values),
     Enter(Vec<NewMember>),
 }
@@ -90,25 +92,6 @@ pub(super) struct NewMember {
 }
 
 impl Pending {
-    /// Adds a statement to be executed when the entries are inserted.
-    pub(super) fn then(&mut self, statement: &'static str, values: Values) {
-        self.rest.push(Step::Statement(statement, values));
-    }
-
-    /// Adds members of a group.
-    pub(super) fn then_enter(&mut self, conversation: ConversationId, users: &[(UserId, Role)], read_position: u64) {
-        let row = |&(user, role)| NewMember {
-            user,
-            conversation,
-            kind: ConversationKind::Group,
-            peer: None,
-            role,
-            read_position,
-            blocked_at: None,
-        };
-        self.rest.push(Step::Enter(users.iter().map(row).collect()));
-    }
-
     /// Writes what is large, and tells the rest, which is executed together with the commit.
     pub(super) async fn write(mut self, connection: &mut MySqlConnection) -> sqlx::Result<Script> {
         self.entries.sort_unstable_by_key(|row| (row.conversation, row.position));
@@ -286,65 +269,4 @@ fn move_logs(last: &mut Script, logs: impl Iterator<Item = (ConversationId, Log,
              position = VALUES(position), messages = VALUES(messages), revision = VALUES(revision),
              erasures = erasures + VALUES(erasures)",
     );
-}
-
-/// The values of a statement's parameters, in their order.
-#[derive(Debug, Default)]
-pub(super) struct Values(Vec<Parameter>);
-
-#[derive(Debug)]
-enum Parameter {
-    Number(Option<i64>),
-    Text(Option<String>),
-    Bytes(Option<Vec<u8>>),
-}
-
-impl Values {
-    pub(super) fn new() -> Self {
-        Self::default()
-    }
-
-    /// An id or a position.
-    pub(super) fn id(self, id: u64) -> Self {
-        self.id_or_null(Some(id))
-    }
-
-    pub(super) fn id_or_null(self, id: Option<u64>) -> Self {
-        self.number_or_null(id.map(column))
-    }
-
-    pub(super) fn number(self, number: impl Into<i64>) -> Self {
-        self.number_or_null(Some(number))
-    }
-
-    pub(super) fn number_or_null(mut self, number: Option<impl Into<i64>>) -> Self {
-        self.0.push(Parameter::Number(number.map(Into::into)));
-        self
-    }
-
-    pub(super) fn text(self, text: &str) -> Self {
-        self.text_or_null(Some(text))
-    }
-
-    pub(super) fn text_or_null(mut self, text: Option<&str>) -> Self {
-        self.0.push(Parameter::Text(text.map(ToOwned::to_owned)));
-        self
-    }
-
-    pub(super) fn bytes(self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.bytes_or_null(Some(bytes.into()))
-    }
-
-    pub(super) fn bytes_or_null(mut self, bytes: Option<Vec<u8>>) -> Self {
-        self.0.push(Parameter::Bytes(bytes));
-        self
-    }
-
-    fn bind(self, query: Query<'static>) -> Query<'static> {
-        self.0.into_iter().fold(query, |query, value| match value {
-            Parameter::Number(number) => query.bind(number),
-            Parameter::Text(text) => query.bind(text),
-            Parameter::Bytes(bytes) => query.bind(bytes),
-        })
-    }
 }

@@ -1,12 +1,12 @@
 //! Several statements in one packet: sent together, executed in their order up to the first that fails, answered together. One
 //! round trip instead of one for each.
 //!
-//! Their values stand in the text, so there are only such as need no care there: numbers.
+//! Their values stand in the text, so there are only such as need no care there: numbers, and bytes as hexadecimal digits.
 
 use std::fmt::Write as _;
 
 use futures_util::TryStreamExt as _;
-use sqlx::{AssertSqlSafe, Either, MySqlConnection};
+use sqlx::{AssertSqlSafe, Either, MySqlConnection, mysql::MySqlRow};
 
 use super::{convert::column, failure};
 
@@ -68,6 +68,22 @@ impl Script {
         rows.len().div_ceil(ROWS_MAX)
     }
 
+    /// Executes them all; what each of them finds.
+    pub(super) async fn fetch(self, connection: &mut MySqlConnection) -> sqlx::Result<Vec<Vec<MySqlRow>>> {
+        let mut found = Vec::new();
+        for packet in self.packets {
+            let mut answers = sqlx::raw_sql(AssertSqlSafe(packet.text)).fetch_many(&mut *connection);
+            let mut rows = Vec::new();
+            while let Some(answer) = answers.try_next().await? {
+                match answer {
+                    Either::Right(row) => rows.push(row),
+                    Either::Left(_) => found.push(std::mem::take(&mut rows)),
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Executes them all and commits.
     pub(super) async fn commit(mut self, connection: &mut MySqlConnection) -> Result<(), CommitError> {
         self.statement("COMMIT");
@@ -104,6 +120,7 @@ fn is_answer(error: &sqlx::Error) -> bool {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Value {
     Number(i64),
+    Id([u8; 16]),
     /// `LAST_INSERT_ID()` less this.
     Ago(i64),
 }
@@ -118,6 +135,7 @@ impl Value {
         // Writing to a string cannot fail.
         let _ = match self {
             Self::Number(number) => write!(text, "{number}"),
+            Self::Id(bytes) => write!(text, "x'{:032x}'", u128::from_be_bytes(bytes)),
             Self::Ago(count) => write!(text, "LAST_INSERT_ID()-{count}"),
         };
     }

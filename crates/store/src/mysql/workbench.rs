@@ -1,10 +1,9 @@
-//! A transaction in the making, as the rules of appending see it: they decide on what is known, and what they decide is
-//! kept until it is written all at once. What they ask for and is not known yet is noted, and looked up for another pass.
+//! A transaction in the making, as the rules of appending see it: they decide on what is known, and what they decide changes
+//! that, and is [kept](Pending) until it is written all at once. What they ask for and is not known yet is noted, and looked up for another pass.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use prost::Message as _;
 use protocol::{
     ConversationId, EntryId, UserId,
     wire::{ConversationSettings, Draft, GroupChanged, Role},
@@ -12,8 +11,9 @@ use protocol::{
 use sqlx::MySqlConnection;
 
 use super::{
-    facts::{Facts, Logs, Need, direct_of},
-    pending::{Effect, Pending, Row, Values},
+    facts::{Facts, Need, direct_of},
+    look::{self, Logs},
+    pending::{Effect, Pending, Row},
 };
 use crate::{
     ContactRow, NewEntry, Revision, Telling, UserSettings,
@@ -57,7 +57,7 @@ pub(super) async fn decide<I, T>(
     items.iter().for_each(|item| foreseen(item, &mut needs));
     let mut facts = Facts::default();
     for _ in 0..PASSES_MAX {
-        facts.learn(connection, &needs, logs).await?;
+        look::learn(&mut facts, connection, &needs, logs).await?;
         // What a pass decides, it also makes of the facts: the next one begins with them as they are stored.
         let mut bench =
             Workbench { facts: facts.clone(), missing: BTreeSet::new(), pending: Pending::default(), careful };
@@ -253,20 +253,7 @@ impl Ledger for Workbench {
         let is_edit =
             |stored: &Stored| stored.kind == kinds::EDIT && kinds::edit_target(&stored.content) == Some(target);
         self.erase_stored(|stored| here(stored) && is_edit(stored), &erased, kinds::EDIT);
-        self.pending.erased.push(conversation);
-        self.pending.then(
-            "UPDATE entries SET content = ?, kind = ? WHERE conversation = ? AND position = ?",
-            Values::new().bytes(recalled).number(kinds::RECALLED).id(conversation.get()).id(target),
-        );
-        self.pending.then(
-            "UPDATE entries JOIN changes
-                 ON entries.conversation = changes.conversation AND entries.position = changes.position
-             SET entries.content = ? WHERE changes.conversation = ? AND changes.target = ? AND entries.kind = ?",
-            Values::new().bytes(erased).id(conversation.get()).id(target).number(kinds::EDIT),
-        );
-        let at = || Values::new().id(conversation.get()).id(target);
-        self.pending.then("DELETE FROM mentions WHERE conversation = ? AND position = ?", at());
-        self.pending.then("DELETE FROM pins WHERE conversation = ? AND target = ?", at());
+        self.pending.erase_message(conversation, target, recalled, erased);
         Ok(())
     }
 
@@ -278,14 +265,7 @@ impl Ledger for Workbench {
         only: Option<UserId>,
     ) -> Result<(), Missing> {
         self.see_pin(conversation, target, only, true);
-        self.pending.then(
-            if only.is_some() {
-                "INSERT IGNORE INTO pins (conversation, target, position) VALUES (?, ?, ?)"
-            } else {
-                "REPLACE INTO pins (conversation, target, position) VALUES (?, ?, ?)"
-            },
-            Values::new().id(conversation.get()).id(target).id(position),
-        );
+        self.pending.pin(conversation, target, position, only.is_some());
         Ok(())
     }
 
@@ -295,8 +275,7 @@ impl Ledger for Workbench {
     }
 
     fn forget_pin(&mut self, conversation: ConversationId, target: u64) -> Result<(), Missing> {
-        let values = Values::new().id(conversation.get()).id(target);
-        self.pending.then("DELETE FROM pins WHERE conversation = ? AND target = ?", values);
+        self.pending.forget_pin(conversation, target);
         Ok(())
     }
 
@@ -322,7 +301,7 @@ impl Ledger for Workbench {
             self.facts.members.insert((conversation, user), Some(member));
         }
         if !users.is_empty() {
-            self.pending.then_enter(conversation, users, read_position);
+            self.pending.enter(conversation, users, read_position);
         }
         Ok(())
     }
@@ -332,24 +311,14 @@ impl Ledger for Workbench {
             let was = self.member(conversation, user)?.map(|member| member.role);
             self.count_admin(conversation, was, None);
             self.facts.members.insert((conversation, user), None);
-            self.pending.members.remove(&(user, conversation));
-            let values = Values::new().id(user.get()).id(conversation.get());
-            self.pending.then("DELETE FROM members WHERE user = ? AND conversation = ?", values);
+            self.pending.exit(conversation, user);
         }
         Ok(())
     }
 
     fn store_ban(&mut self, conversation: ConversationId, user: UserId, banned: bool) -> Result<(), Missing> {
         self.facts.bans.insert((conversation, user), banned);
-        let values = Values::new().id(conversation.get()).id(user.get());
-        self.pending.then(
-            if banned {
-                "INSERT IGNORE INTO bans (conversation, user) VALUES (?, ?)"
-            } else {
-                "DELETE FROM bans WHERE conversation = ? AND user = ?"
-            },
-            values,
-        );
+        self.pending.store_ban(conversation, user, banned);
         Ok(())
     }
 
@@ -357,8 +326,7 @@ impl Ledger for Workbench {
         let Some(member) = self.member(conversation, user)? else { return Ok(()) };
         self.count_admin(conversation, Some(member.role), Some(role));
         self.update_member(conversation, user, |member| member.role = role);
-        let values = Values::new().number(role as u32).id(user.get()).id(conversation.get());
-        self.pending.then("UPDATE members SET role = ? WHERE user = ? AND conversation = ?", values);
+        self.pending.store_role(conversation, user, role);
         Ok(())
     }
 
@@ -368,73 +336,35 @@ impl Ledger for Workbench {
 
     fn keep_mute(&mut self, conversation: ConversationId, user: UserId, until_ms: i64) -> Result<(), Missing> {
         self.facts.mutes.insert((conversation, user), until_ms);
-        let values = Values::new().id(conversation.get()).id(user.get());
-        match until_ms {
-            0 => self.pending.then("DELETE FROM mutes WHERE conversation = ? AND user = ?", values),
-            _ => self
-                .pending
-                .then("REPLACE INTO mutes (conversation, user, until_ms) VALUES (?, ?, ?)", values.number(until_ms)),
-        }
+        self.pending.keep_mute(conversation, user, until_ms);
         Ok(())
     }
 
     fn store_mute(&mut self, conversation: ConversationId, user: UserId, until_ms: i64) -> Result<(), Missing> {
         self.update_member(conversation, user, |member| member.muted_until_ms = until_ms);
-        let values = Values::new().number(until_ms).id(user.get()).id(conversation.get());
-        self.pending.then("UPDATE members SET muted_until_ms = ? WHERE user = ? AND conversation = ?", values);
+        self.pending.store_mute(conversation, user, until_ms);
         Ok(())
     }
 
     fn store_nickname(&mut self, conversation: ConversationId, user: UserId, nickname: &str) -> Result<(), Missing> {
-        let values = Values::new().text(nickname).id(user.get()).id(conversation.get());
-        self.pending.then("UPDATE members SET nickname = ? WHERE user = ? AND conversation = ?", values);
+        self.pending.store_nickname(conversation, user, nickname);
         Ok(())
     }
 
     fn store_group(&mut self, group: ConversationId, change: &GroupChanged) -> Result<(), Missing> {
-        self.pending.then(
-            "UPDATE `groups` SET title = coalesce(?, title), description = coalesce(?, description),
-                 avatar = coalesce(?, avatar), announcement = coalesce(?, announcement),
-                 join_policy = coalesce(?, join_policy), admins_invite = coalesce(?, admins_invite)
-             WHERE id = ?",
-            Values::new()
-                .text_or_null(change.title.as_deref())
-                .text_or_null(change.description.as_deref())
-                .text_or_null(change.avatar.as_deref())
-                .text_or_null(change.announcement.as_deref())
-                .number_or_null(change.join_policy)
-                .number_or_null(change.admins_invite)
-                .id(group.get()),
-        );
+        self.pending.store_group(group, change);
         Ok(())
     }
 
     fn store_contact(&mut self, owner: UserId, row: &ContactRow) -> Result<(), Missing> {
         self.facts.contacts.insert((owner, row.peer), Some(row.clone()).filter(|row| !row.is_nothing()));
-        let key = Values::new().id(owner.get()).id(row.peer.get());
-        if row.is_nothing() {
-            self.pending.then("DELETE FROM contacts WHERE user = ? AND peer = ?", key);
-            return Ok(());
-        }
-        self.pending.then(
-            "REPLACE INTO contacts (user, peer, friend, request, message, remark, blocked, changed_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            key.number(row.friend)
-                .number(row.request as u32)
-                .text(&row.message)
-                .text(&row.remark)
-                .number(row.blocked)
-                .number(row.changed_ms),
-        );
+        self.pending.store_contact(owner, row);
         Ok(())
     }
 
     fn store_settings(&mut self, user: UserId, settings: UserSettings) -> Result<(), Missing> {
         self.facts.settings.insert(user, settings);
-        self.pending.then(
-            "REPLACE INTO user_settings (user, write_policy, invisible) VALUES (?, ?, ?)",
-            Values::new().id(user.get()).number(settings.write_policy as u32).number(settings.invisible),
-        );
+        self.pending.store_settings(user, settings);
         Ok(())
     }
 
@@ -444,8 +374,7 @@ impl Ledger for Workbench {
         user: UserId,
         position: Option<u64>,
     ) -> Result<(), Missing> {
-        let values = Values::new().id_or_null(position).id(user.get()).id(conversation.get());
-        self.pending.then("UPDATE members SET blocked_at = ? WHERE user = ? AND conversation = ?", values);
+        self.pending.store_blocked_at(conversation, user, position);
         Ok(())
     }
 
@@ -455,11 +384,7 @@ impl Ledger for Workbench {
         conversation: ConversationId,
         settings: &ConversationSettings,
     ) -> Result<(), Missing> {
-        self.pending.then(
-            "INSERT INTO own_views (user, conversation, settings) VALUES (?, ?, ?)
-             ON DUPLICATE KEY UPDATE settings = VALUES(settings)",
-            Values::new().id(user.get()).id(conversation.get()).bytes(settings.encode_to_vec()),
-        );
+        self.pending.store_view(user, conversation, settings);
         Ok(())
     }
 
@@ -476,44 +401,20 @@ impl Ledger for Workbench {
             let is_it = |stored: &Stored| stored.conversation == log && stored.position == told;
             let kind = crate::content_kind(&erased);
             self.erase_stored(is_it, &erased, kind);
-            self.pending.erased.push(log);
-            self.pending.then(
-                "UPDATE entries SET content = ? WHERE conversation = ? AND position = ?",
-                Values::new().bytes(erased).id(log.get()).id(told),
-            );
+            self.pending.erase_draft(log, told, erased);
         }
         self.facts.drafts.insert((user, conversation), draft.map(|_| position));
-        self.pending.then(
-            "INSERT INTO own_views (user, conversation, draft, draft_position) VALUES (?, ?, ?, ?)
-             ON DUPLICATE KEY UPDATE draft = VALUES(draft), draft_position = VALUES(draft_position)",
-            Values::new()
-                .id(user.get())
-                .id(conversation.get())
-                .bytes_or_null(draft.map(Draft::encode_to_vec))
-                .id_or_null(draft.map(|_| position)),
-        );
+        self.pending.store_draft(user, conversation, draft, position);
         Ok(())
     }
 
     fn delete_up_to(&mut self, user: UserId, conversation: ConversationId, up_to: u64) -> Result<(), Missing> {
-        let values = || Values::new().id(user.get()).id(conversation.get()).id(up_to);
-        self.pending.then(
-            "INSERT INTO own_views (user, conversation, deleted_up_to) VALUES (?, ?, ?)
-             ON DUPLICATE KEY UPDATE deleted_up_to = GREATEST(deleted_up_to, VALUES(deleted_up_to))",
-            values(),
-        );
-        self.pending
-            .then("DELETE FROM deleted_entries WHERE user = ? AND conversation = ? AND position <= ?", values());
+        self.pending.delete_up_to(user, conversation, up_to);
         Ok(())
     }
 
     fn delete_entries(&mut self, user: UserId, conversation: ConversationId, positions: &[u64]) -> Result<(), Missing> {
-        for &position in positions {
-            self.pending.then(
-                "INSERT IGNORE INTO deleted_entries (user, conversation, position) VALUES (?, ?, ?)",
-                Values::new().id(user.get()).id(conversation.get()).id(position),
-            );
-        }
+        self.pending.delete_entries(user, conversation, positions);
         Ok(())
     }
 }
