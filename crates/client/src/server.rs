@@ -53,6 +53,11 @@ impl Server {
         self
     }
 
+    /// Whether TLS is spoken.
+    pub fn is_tls(&self) -> bool {
+        self.trust.is_some()
+    }
+
     /// Host and port, as a `Host` header wants them.
     pub(crate) fn authority(&self) -> String {
         if self.host.contains(':') {

@@ -118,20 +118,9 @@ impl Local {
         remote: Option<&Services>,
         metrics: &mut Registry,
     ) -> anyhow::Result<Self> {
-        let BackEnds { stores, cache, lifetimes, queue, ids, clock } = back_ends;
         let mut local = Self::default();
-        let others = remote.is_some();
         if roles.contains(&Role::Message) {
-            let metrics = metrics.sub_registry_with_prefix("mpim_message");
-            let (service, tasks) = message::Service::start(
-                &message::Config { relay_every: others.then_some(RELAY_EVERY), ..config.message() },
-                stores.messages,
-                Arc::clone(&queue),
-                Arc::clone(&ids),
-                clock.clone(),
-                metrics,
-            );
-            (local.message, local.message_tasks) = (Some(service), Some(tasks));
+            local.start_message(config, &back_ends, remote.is_some(), metrics);
         }
         // Entries go to the instance that owns their log, which need not be this one.
         let messages: Arc<dyn MessageService> = match (remote, &local.message) {
@@ -140,32 +129,17 @@ impl Local {
             (None, None) => anyhow::bail!("the message service runs nowhere"),
         };
         if roles.contains(&Role::User) {
-            let bell = local.bell.clone();
-            let parts = user::Parts {
-                store: stores.users,
-                // Whoever changes webhooks does so by way of this, so that they who deliver hear of it.
-                webhooks: Arc::new(Announcing::new(stores.webhooks, bell.clone())),
-                standing_changed: Arc::new(move || bell.ring()),
-                cache: Arc::clone(&cache),
-                queue: Arc::clone(&queue),
-                messages: Arc::clone(&messages),
-                ids: Arc::clone(&ids),
-                clock: clock.clone(),
-                key: key.ok_or_else(|| anyhow::anyhow!("the user service has no key to sign tokens with"))?,
-            };
-            let look_at_peers_every = others.then_some(LOOK_AT_PEERS_EVERY);
-            let user_config = user::Config { look_at_peers_every, ..config.user(&lifetimes) };
-            let (service, tasks) = user::Service::start(user_config, parts).await?;
-            (local.user, local.user_tasks) = (Some(service), Some(tasks));
+            let key = key.ok_or_else(|| anyhow::anyhow!("the user service has no key to sign tokens with"))?;
+            local.start_user(config, &back_ends, Arc::clone(&messages), key, remote.is_some()).await?;
         }
+        let BackEnds { stores, cache, lifetimes, queue, ids, clock } = back_ends;
         if roles.contains(&Role::Group) {
             let users: Arc<dyn UserService> = match (&local.user, remote) {
                 (Some(here), _) => here.clone(),
                 (None, Some(remote)) => Arc::clone(&remote.user),
                 (None, None) => anyhow::bail!("the user service runs nowhere"),
             };
-            let (cache, messages, ids, clock) =
-                (Arc::clone(&cache), Arc::clone(&messages), Arc::clone(&ids), clock.clone());
+            let (cache, messages, clock) = (Arc::clone(&cache), Arc::clone(&messages), clock.clone());
             let config = config.group(&lifetimes);
             local.group = Some(group::Service::new(&config, stores.groups, cache, users, messages, ids, clock));
         }
@@ -175,6 +149,43 @@ impl Local {
             (local.presence, local.presence_tasks) = (Some(service), Some(tasks));
         }
         Ok(local)
+    }
+
+    fn start_message(&mut self, config: &Config, back_ends: &BackEnds, are_others: bool, metrics: &mut Registry) {
+        let BackEnds { stores, queue, ids, clock, .. } = back_ends.clone();
+        let config = message::Config { relay_every: are_others.then_some(RELAY_EVERY), ..config.message() };
+        let metrics = metrics.sub_registry_with_prefix("mpim_message");
+        let (service, tasks) = message::Service::start(&config, stores.messages, queue, ids, clock, metrics);
+        (self.message, self.message_tasks) = (Some(service), Some(tasks));
+    }
+
+    async fn start_user(
+        &mut self,
+        config: &Config,
+        back_ends: &BackEnds,
+        messages: Arc<dyn MessageService>,
+        key: SecretKey,
+        are_others: bool,
+    ) -> anyhow::Result<()> {
+        let BackEnds { stores, cache, lifetimes, queue, ids, clock } = back_ends.clone();
+        let bell = self.bell.clone();
+        let parts = user::Parts {
+            store: stores.users,
+            // Whoever changes webhooks does so by way of this, so that they who deliver hear of it.
+            webhooks: Arc::new(Announcing::new(stores.webhooks, bell.clone())),
+            standing_changed: Arc::new(move || bell.ring()),
+            cache,
+            queue,
+            messages,
+            ids,
+            clock,
+            key,
+        };
+        let look_at_peers_every = are_others.then_some(LOOK_AT_PEERS_EVERY);
+        let config = user::Config { look_at_peers_every, ..config.user(&lifetimes) };
+        let (service, tasks) = user::Service::start(config, parts).await?;
+        (self.user, self.user_tasks) = (Some(service), Some(tasks));
+        Ok(())
     }
 
     /// The services as this process calls them: those here directly, but for the message service where there are others.

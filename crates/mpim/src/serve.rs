@@ -3,6 +3,7 @@
 //! It takes clients, or runs services that others call by RPC, or both. The registry tells who else is there.
 
 mod back_ends;
+mod deliver;
 mod discovery;
 mod live;
 mod node_number;
@@ -19,7 +20,7 @@ use gateway::Gateway;
 use prometheus_client::registry::Registry as Metrics;
 use protocol::{GatewayId, IdGenerator, UserId};
 use queue::{Queue as _, redis::RedisQueue};
-use registry::{Instance, Registration, ZooKeeperRegistry};
+use registry::{Instance, Registration, Registry as _, ZooKeeperRegistry};
 use services::Clock;
 use store::mysql::MysqlStore;
 use tokio::{
@@ -29,9 +30,9 @@ use tokio::{
 };
 use webhooks::Webhooks;
 
-use self::{back_ends::Connected, discovery::Discovery, share::Share};
+use self::{back_ends::Connected, deliver::Delivering, discovery::Discovery};
 use crate::{
-    assembly::{BackEnds, Bots, Local, Role, Stores},
+    assembly::{BackEnds, Local, Role, Stores},
     config::{Config, Lifetimes},
     logging::Levels,
     monitor::{Exposition, Monitor, Readiness},
@@ -67,7 +68,7 @@ pub struct Node {
     store: Option<Arc<MysqlStore>>,
     monitor: Monitor,
     readiness: Readiness,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Node {
@@ -82,121 +83,136 @@ impl Node {
         let exposed = Arc::new(OnceLock::new());
         let exposition = exposition(Arc::clone(&exposed));
         let monitor = Monitor::start(listeners.monitor, Arc::clone(&exposition), readiness.clone())?;
-        let services: Vec<Role> = roles.iter().copied().filter(|role| *role != Role::Gateway).collect();
-        let Connected { registry, queue, stores } =
-            back_ends::connect(config, !services.is_empty(), &readiness).await?;
-        queue.metrics().register(metrics.sub_registry_with_prefix("mpim"));
-        let shared: Arc<dyn registry::Registry> = Arc::new(registry.clone());
-        let lease = shared.lease_node().await?;
-        let newest = match &stores {
-            Some((store, _)) => store.newest_id().await?,
-            None => 0,
-        };
-        let ids = Arc::new(IdGenerator::new(lease.number()).after(newest));
         let mut tasks = JoinSet::new();
-        tasks.spawn(node_number::keep(lease, Arc::clone(&shared), Arc::clone(&ids)));
 
-        let rpc_metrics = rpc::Metrics::new(&mut metrics);
+        let services: Vec<Role> = roles.iter().copied().filter(|role| *role != Role::Gateway).collect();
+        let back_ends = back_ends::connect(config, !services.is_empty(), &readiness).await?;
+        back_ends.show(&mut metrics, &mut tasks);
+        let Connected { registry, queue, stores } = back_ends;
+        let shared: Arc<dyn registry::Registry> = Arc::new(registry.clone());
+        let ids = node_number::ids(&shared, stores.as_ref().map(|(store, _)| &**store), &mut tasks).await?;
+
         let security = config.rpc_security().map_err(anyhow::Error::msg)?;
+        let rpc_metrics = rpc::Metrics::new(&mut metrics);
         let discovery = Discovery::start(&*shared, &security, &config.rpc_channel(), &rpc_metrics, &readiness).await?;
-        let clock = Clock::system();
         let lifetimes = Lifetimes::of(config);
         let local = match &stores {
             None => Local::default(),
             Some((store, cache)) => {
-                cache.metrics().register(metrics.sub_registry_with_prefix("mpim"));
                 let back_ends = BackEnds {
                     stores: Stores::of(store),
                     cache: cache.clone(),
                     lifetimes: lifetimes.clone(),
                     queue: queue.clone(),
                     ids: Arc::clone(&ids),
-                    clock: clock.clone(),
+                    clock: Clock::system(),
                 };
                 let remote = Some(&discovery.services);
                 Local::start(&services, config, back_ends, config.token_key(), remote, &mut metrics).await?
             }
         };
 
-        let mut registrations = Vec::new();
-        let server = match listeners.rpc {
-            None => None,
-            Some(listener) => {
-                let targets = served(&local);
-                let server =
-                    rpc::Server::start(listener, targets, security, rpc::ServerConfig::default(), &rpc_metrics)?;
-                for role in &services {
-                    let address = advertised(config, server.address());
-                    registrations.push(shared.register(instance(config, *role, address)).await?);
-                }
-                Some(server)
-            }
-        };
-
-        let webhooks = match (&local.user, &stores, &config.webhooks.gateway) {
-            (Some(user), Some((store, _)), Some(gateway)) => {
-                let own = server.as_ref().map(|server| advertised(config, server.address()));
-                let peers = discovery::endpoints(shared.watch(Role::User.name()).await?, &mut tasks);
-                let bell = local.bell.clone();
-                let share = Share::follow(peers, own, move || bell.ring(), &mut tasks);
-                let parts = webhooks::Parts {
-                    store: store.clone(),
-                    credentials: Arc::new(Bots(user.clone())),
-                    server: format!("tcp://{gateway}").parse()?,
-                    is_ours: Arc::new(move |webhook| share.holds(webhook)),
-                    bell: local.bell.clone(),
-                    ids: Arc::clone(&ids),
-                    metrics: webhooks::Metrics::new(metrics.sub_registry_with_prefix("mpim_webhooks")),
-                };
-                Some(Webhooks::start(config.webhooks(), parts))
-            }
-            _ => None,
-        };
-
-        let gateway_metrics = roles.contains(&Role::Gateway).then(|| gateway::Metrics::new(&mut metrics));
-        // Nobody else has set it.
-        let _ = exposed.set(metrics);
-        let gateway = match (listeners.clients, gateway_metrics) {
-            (Some(listener), Some(gateway_metrics)) => {
-                until_queue_is_there(&queue, &readiness).await;
-                let gateway = Gateway::start(
-                    gateway::Config { admin_key: config.admin_key(), ..config.gateway() },
-                    GatewayId::new(ids.generate(clock.now()).get()),
-                    local.services(Some(&discovery.services))?,
-                    queue.clone(),
-                    listener,
-                    gateway_metrics,
-                    exposition,
-                    readiness.ready(),
-                )
-                .await?;
-                if let Some(socket) = listeners.socket {
-                    gateway.accept_plain(socket);
-                }
-                let address = gateway.local_addr().to_string();
-                registrations.push(shared.register(instance(config, Role::Gateway, address)).await?);
-                Some(gateway)
-            }
-            _ => None,
-        };
-        let set_limits = gateway.as_ref().map(|gateway| Box::new(gateway.limits_setter()) as live::LimitsSetter);
-        tasks.spawn(live::follow(Arc::clone(&shared), config.clone(), set_limits, lifetimes, levels));
-        readiness.has("start");
-        let store = stores.map(|(store, _)| store);
-        Ok(Self {
-            gateway,
-            webhooks,
-            registrations,
-            server,
+        let mut node = Self {
+            gateway: None,
+            webhooks: None,
+            registrations: Vec::new(),
+            server: None,
             local,
             discovery,
             registry,
             queue,
-            store,
+            store: stores.map(|(store, _)| store),
             monitor,
             readiness,
-            _tasks: tasks,
-        })
+            tasks,
+        };
+        if let Some(listener) = listeners.rpc {
+            node.take_calls(config, &services, listener, security, &rpc_metrics).await?;
+            node.deliver_webhooks(config, &ids, &mut metrics).await?;
+        }
+        let gateway_metrics = listeners.clients.is_some().then(|| gateway::Metrics::new(&mut metrics));
+        // Nobody else has set it.
+        let _ = exposed.set(metrics);
+        if let (Some(listener), Some(metrics)) = (listeners.clients, gateway_metrics) {
+            node.take_clients(config, &ids, (listener, listeners.socket), metrics, exposition).await?;
+        }
+        let set_limits = node.gateway.as_ref().map(|gateway| Box::new(gateway.limits_setter()) as live::LimitsSetter);
+        node.tasks.spawn(live::follow(shared, config.clone(), set_limits, lifetimes, levels));
+        node.readiness.has("start");
+        Ok(node)
+    }
+
+    /// Has its services called by other processes, and announces them.
+    async fn take_calls(
+        &mut self,
+        config: &Config,
+        services: &[Role],
+        listener: TcpListener,
+        security: rpc::Security,
+        metrics: &rpc::Metrics,
+    ) -> anyhow::Result<()> {
+        let targets = served(&self.local);
+        let server = rpc::Server::start(listener, targets, security, rpc::ServerConfig::default(), metrics)?;
+        let address = server.address();
+        self.server = Some(server);
+        for role in services {
+            let instance = instance(config, *role, advertised(config, address));
+            self.registrations.push(self.registry.register(instance).await?);
+        }
+        Ok(())
+    }
+
+    /// Delivers its share of the webhooks, if it has the user service and is told how.
+    async fn deliver_webhooks(
+        &mut self,
+        config: &Config,
+        ids: &Arc<IdGenerator>,
+        metrics: &mut Metrics,
+    ) -> anyhow::Result<()> {
+        let (Some(users), Some(store), Some(server)) = (&self.local.user, &self.store, &self.server) else {
+            return Ok(());
+        };
+        let with = Delivering {
+            users: users.clone(),
+            store: store.clone(),
+            ids: Arc::clone(ids),
+            bell: self.local.bell.clone(),
+        };
+        let own = instance(config, Role::User, advertised(config, server.address()));
+        let delivering = deliver::start(config, &self.registry, own, with, metrics, &mut self.tasks).await?;
+        if let Some((webhooks, registration)) = delivering {
+            self.webhooks = Some(webhooks);
+            self.registrations.push(registration);
+        }
+        Ok(())
+    }
+
+    /// Takes clients, once the message queue is there.
+    async fn take_clients(
+        &mut self,
+        config: &Config,
+        ids: &IdGenerator,
+        (listener, socket): (TcpListener, Option<UnixListener>),
+        metrics: gateway::Metrics,
+        exposition: Exposition,
+    ) -> anyhow::Result<()> {
+        until_queue_is_there(&self.queue, &self.readiness).await;
+        let gateway = Gateway::start(
+            gateway::Config { admin_key: config.admin_key(), ..config.gateway() },
+            GatewayId::new(ids.generate(Clock::system().now()).get()),
+            self.local.services(Some(&self.discovery.services))?,
+            self.queue.clone(),
+            listener,
+            metrics,
+            exposition,
+            self.readiness.ready(),
+        );
+        let gateway = gateway.await?;
+        if let Some(socket) = socket {
+            gateway.accept_plain(socket);
+        }
+        self.gateway = Some(gateway);
+        Ok(())
     }
 
     /// Where clients connect, if it is a gateway.

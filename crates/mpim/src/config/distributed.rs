@@ -1,5 +1,6 @@
 //! What a process of a distributed system is given of the configuration, and what must not be missing then.
 
+use client::Server;
 use gateway::AdminKey;
 use registry::zookeeper;
 use rpc::Security;
@@ -42,6 +43,10 @@ impl Config {
         }
         if stores && self.mysql.url.is_none() {
             missing.push("[mysql] url: needed (or url_file): mysql://USER:PASSWORD@HOST:PORT/DATABASE".into());
+        }
+        let webhooks = &self.webhooks;
+        if webhooks.gateway_authority.is_some() && !webhooks.gateway.as_ref().is_some_and(Server::is_tls) {
+            missing.push("[webhooks] gateway: tls://HOST:PORT or https://HOST, as there is a gateway_authority".into());
         }
         if roles.contains(&Role::User) {
             match &self.server.secret_key {
@@ -213,7 +218,8 @@ mod tests {
             ["[rpc] secret"]
         );
         let wrong = config(
-            "[rpc]\nsecret = \"short\"\nlisten = \"0.0.0.0:7000\"\ntls_key = \"k\"\n[server]\nsecret_key = \"ab\"\nadmin_key = \"x\"\n",
+            "[rpc]\nsecret = \"short\"\nlisten = \"0.0.0.0:7000\"\ntls_key = \"k\"\n[server]\nsecret_key = \"ab\"\nadmin_key = \"x\"\n[webhooks]\n\
+             gateway = \"h:1\"\ngateway_authority = \"a\"\n",
         );
         let wrong = names(&wrong.missing_to_serve(&[Role::User]));
         let expected = [
@@ -221,6 +227,7 @@ mod tests {
             "[rpc] tls_certificate, tls_key, tls_authority",
             "[rpc] advertise",
             "[mysql] url",
+            "[webhooks] gateway",
             "[server] secret_key",
             "[server] admin_key",
         ];

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use client::Server;
 use gateway::Network;
 
 use super::source::Raw;
@@ -221,6 +222,29 @@ impl Kind for OptionalAddress {
 
     fn allowed(&self) -> String {
         format!("{}, or empty", Address.allowed())
+    }
+}
+
+/// Where clients find a server, or none (empty).
+pub(super) struct OptionalServer;
+
+impl Kind for OptionalServer {
+    type Value = Option<Server>;
+
+    fn read(&self, raw: &Raw) -> Option<Option<Server>> {
+        match text_of(raw)? {
+            "" => Some(None),
+            text if is_address(text) => format!("tcp://{text}").parse().ok().map(Some),
+            text => text.parse().ok().map(Some),
+        }
+    }
+
+    fn write(&self, value: &Option<Server>) -> String {
+        quoted(&value.as_ref().map(ToString::to_string).unwrap_or_default())
+    }
+
+    fn allowed(&self) -> String {
+        "tcp://HOST:PORT, http://HOST:PORT, with TLS tls://HOST:PORT or https://HOST; or empty".into()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use cache::Lifetime;
-use client::Backoff;
+use client::{Backoff, Server};
 use gateway::{Limits, Rate, TlsFiles};
 use services::{group, message, presence, user};
 use store::sqlite::SqliteConfig;
@@ -141,6 +141,15 @@ impl Config {
             allow_private: webhooks.allow_private,
             ..webhooks::Config::default()
         }
+    }
+
+    /// Where those who deliver webhooks reach gateways, if they do.
+    pub fn webhooks_gateway(&self) -> Option<Server> {
+        let gateway = self.webhooks.gateway.clone()?;
+        Some(match &self.webhooks.gateway_authority {
+            Some(authority) => gateway.trusting(authority),
+            None => gateway,
+        })
     }
 
     /// For the embedded store.

@@ -7,7 +7,7 @@ use gateway::Network;
 use super::{
     kind::{
         Address, Addresses, Choice, FilePath, Host, Kind, Levels, Networks, NodePath, OptionalAddress, OptionalPath,
-        OptionalSecret, Secret, Switch, Text, Whole, milliseconds, seconds,
+        OptionalSecret, OptionalServer, Secret, Switch, Text, Whole, milliseconds, seconds,
     },
     source::Raw,
 };
@@ -252,9 +252,12 @@ settings! {
 
     /// Outgoing webhooks.
     webhooks: Webhooks {
-        /// Where the user services of a distributed system, which deliver, reach gateways: HOST:PORT of one, or of Nginx in
-        /// front of them, for TCP. Empty: they deliver none. Not used in one process.
-        gateway: Option<String> = OptionalAddress, "";
+        /// Where the user services of a distributed system, which deliver, reach gateways: one, or Nginx in front of them, by
+        /// tcp://HOST:PORT (HOST:PORT means that) or http://HOST:PORT, with TLS tls://HOST:PORT or https://HOST. Those without it
+        /// deliver none; the others deliver all. Not used in one process.
+        gateway: Option<client::Server> = OptionalServer, "";
+        /// The authorities (a PEM file) that vouch for the gateways' certificate; empty: those of the system.
+        gateway_authority: Option<PathBuf> = OptionalPath, "";
         /// How long a receiver may take for one request.
         timeout: Duration = milliseconds(10..=600_000), 10_000;
         /// Attempts until an entry becomes a dead letter.

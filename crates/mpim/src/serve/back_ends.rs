@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use cache::redis::RedisCache;
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry as Metrics};
 use queue::redis::RedisQueue;
 use registry::ZooKeeperRegistry;
 use store::mysql::MysqlStore;
+use tokio::task::JoinSet;
 
 use crate::{config::Config, monitor::Readiness};
 
@@ -16,6 +18,31 @@ pub(super) struct Connected {
     pub(super) queue: Arc<RedisQueue>,
     /// Only services need these.
     pub(super) stores: Option<(Arc<MysqlStore>, Arc<RedisCache>)>,
+}
+
+impl Connected {
+    /// Has their figures in the metrics.
+    pub(super) fn show(&self, metrics: &mut Metrics, tasks: &mut JoinSet<()>) {
+        self.queue.metrics().register(metrics.sub_registry_with_prefix("mpim"));
+        if let Some((_, cache)) = &self.stores {
+            cache.metrics().register(metrics.sub_registry_with_prefix("mpim"));
+        }
+        let connected = Gauge::<i64>::default();
+        metrics.register(
+            "mpim_registry_connected",
+            "Whether there is a session with ZooKeeper: 1, or 0",
+            connected.clone(),
+        );
+        let mut reach = self.registry.reach();
+        tasks.spawn(async move {
+            loop {
+                connected.set(reach.borrow_and_update().connected.into());
+                if reach.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
 }
 
 /// Connects; `with_stores` also to database and cache. What it waits for stands in `readiness`. Redis may be away: it costs nothing but time, and is connected to once it is

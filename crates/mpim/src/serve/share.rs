@@ -13,7 +13,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(super) struct Share {
     /// Where this process is reached.
-    own: Option<String>,
+    own: String,
     now: watch::Receiver<Vec<Endpoint>>,
     settled: watch::Receiver<Vec<Endpoint>>,
 }
@@ -22,7 +22,7 @@ impl Share {
     /// Follows the instances, of which this process is the one that is reached at `own`, and tells whenever the share may have changed.
     pub(super) fn follow(
         instances: watch::Receiver<Vec<Endpoint>>,
-        own: Option<String>,
+        own: String,
         changed: impl Fn() + Send + 'static,
         following: &mut JoinSet<()>,
     ) -> Self {
@@ -52,7 +52,7 @@ impl Share {
     pub(super) fn holds(&self, key: u64) -> bool {
         let is_ours = |instances: &[Endpoint]| {
             let owner = rpc::owner_among(instances, key);
-            owner.is_some_and(|owner| Some(owner.address.as_str()) == self.own.as_deref())
+            owner.is_some_and(|owner| owner.address == self.own)
         };
         is_ours(&self.now.borrow()) && is_ours(&self.settled.borrow())
     }
@@ -77,7 +77,7 @@ mod tests {
     async fn a_piece_is_lost_at_once_gained_later_and_never_held_by_two() {
         let (sender, instances) = watch::channel(vec![endpoint("a")]);
         let mut following = JoinSet::new();
-        let mut share = |own: &str| Share::follow(instances.clone(), Some(own.into()), || {}, &mut following);
+        let mut share = |own: &str| Share::follow(instances.clone(), own.into(), || {}, &mut following);
         let (a, b) = (share("a"), share("b"));
         assert_eq!(count(&a), 0, "others may do it still");
         tokio::time::sleep(2 * SETTLE).await;

@@ -1,5 +1,7 @@
 //! Webhooks that two user services could deliver.
 
+use std::fs;
+
 use crate::{
     receiver::{Owner, Receiver},
     system::{Setup, System},
@@ -52,6 +54,41 @@ async fn webhooks_deliver_once_by_two_user_services_and_go_on_when_one_is_killed
     }
     for receiver in &mut receivers {
         assert!(receiver.posted.try_recv().is_err(), "and nothing comes after it");
+    }
+    owner.client.close().await;
+}
+
+/// One of two user services is not told how to reach gateways; the other reaches one that speaks TLS, with a certificate of a private
+/// authority. It delivers all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhooks_are_delivered_over_tls_and_by_those_alone_who_are_told_where_gateways_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+    let (both, authority) = (dir.path().join("both.pem"), dir.path().join("authority.pem"));
+    fs::write(&both, made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
+    fs::write(&authority, made.cert.pem()).unwrap();
+    let text = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+
+    let mut system = System::start(Setup::none()).await;
+    let certificate = [("MPIM_GATEWAY_TLS_CERTIFICATE", text(&both))];
+    let port = system.add_with("gateway-1", &["gateway"], &certificate).address.port();
+    let reach = [
+        ("MPIM_WEBHOOKS_GATEWAY", format!("tls://localhost:{port}")),
+        ("MPIM_WEBHOOKS_GATEWAY_AUTHORITY", text(&authority)),
+    ];
+    let all = ["user", "message", "presence", "group"];
+    system.add_with("services-1", &all, &reach);
+    system.add("services-2", &all);
+    for name in ["gateway-1", "services-1", "services-2"] {
+        system.instance(name).ready().await;
+    }
+    let server: client::Server = format!("https://localhost:{port}").parse().unwrap();
+    let owner = Owner::start(&server.trusting(&authority)).await;
+    let mut receivers = receivers(&owner).await;
+    receivers.append(&mut self::receivers(&owner).await);
+    owner.say("to all").await;
+    for receiver in &mut receivers {
+        assert_eq!(receiver.text().await, "to all");
     }
     owner.client.close().await;
 }
