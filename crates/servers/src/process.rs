@@ -77,11 +77,13 @@ impl Process {
     pub async fn until(&mut self, within: Duration, mut serves: impl AsyncFnMut() -> bool) -> Result<()> {
         let end = Instant::now() + within;
         loop {
-            if serves().await {
-                return Ok(());
-            }
+            let serves = serves().await;
+            // Looked at after it: else another's answer might be taken for that of one that has ended.
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(self.failed(format!("ended: {status}")));
+            }
+            if serves {
+                return Ok(());
             }
             if Instant::now() > end {
                 self.kill();
