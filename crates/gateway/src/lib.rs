@@ -24,6 +24,7 @@ mod gateway;
 mod http;
 mod hub;
 mod json;
+mod local;
 mod metrics;
 mod origin;
 mod outbox;

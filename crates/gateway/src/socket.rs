@@ -11,10 +11,12 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, TcpStream, UnixListener},
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
+
+use crate::local::Local;
 
 /// Bytes looked at in one go. What was looked at is freed once it is read.
 const LOOK_BYTES: usize = 512;
@@ -55,13 +57,13 @@ impl Listener {
                 }
                 Ok((Either::Left(stream), peer.ip().to_canonical()))
             }
-            Self::Unix(listener) => Ok((Either::Right(listener.accept().await?.0), SAME_MACHINE)),
+            Self::Unix(listener) => Ok((Either::Right(Local::new(listener.accept().await?.0)?), SAME_MACHINE)),
         }
     }
 }
 
 /// What a connection runs over.
-pub(crate) type Wire = Either<TcpStream, UnixStream>;
+pub(crate) type Wire = Either<TcpStream, Local>;
 
 /// A client's socket. Under TLS it is boxed, so that a plain one takes no more memory than before there was TLS.
 #[derive(Debug)]
