@@ -9,7 +9,7 @@
 //! On SQLite: many callers, each waiting for one entry at a time, over many direct conversations. On MySQL: what message
 //! services do: senders, each in a direct conversation of its own with a window of entries under way; each instance takes
 //! what has gathered and appends it in one call. Prints rows a second, CPU microseconds a row (of this process and of the server,
-//! if its process is told), what a sender waits, and how long a user's heads take.
+//! if its process is told), statements a row, what a sender waits, and how long a user's heads take.
 
 #![allow(clippy::print_stdout, reason = "a program for a terminal")]
 
@@ -30,6 +30,7 @@ use protocol::{
     ConversationId, EntryId, RawContent, UserId,
     wire::{Text, content},
 };
+use sqlx::{Connection as _, MySqlConnection, Row as _};
 use store::{
     Act, Messages, NewEntry, Revision,
     mysql::{MysqlConfig, MysqlStore},
@@ -103,7 +104,7 @@ async fn on_mysql(arguments: &Arguments, url: &str) -> Outcome<()> {
     for _ in 1..arguments.instances {
         instances.push(instance(MysqlStore::open(MysqlConfig::new(url)).await?));
     }
-    send(&store, &instances, arguments).await?;
+    send(&store, &instances, arguments, url).await?;
     let user = UserId::new(1_000_000);
     open_many(&store, user, 5_000).await?;
     time_heads(&store, user).await?;
@@ -139,14 +140,27 @@ fn instance(store: MysqlStore) -> Instance {
     Instance { jobs, batches }
 }
 
+/// Statements and pings that the server has been sent so far, by everybody.
+async fn statements(url: &str) -> Outcome<u64> {
+    let mut connection = MySqlConnection::connect(url).await?;
+    let counts = sqlx::raw_sql("SHOW GLOBAL STATUS WHERE Variable_name IN ('Questions', 'Com_admin_commands')");
+    let mut sum = 0;
+    for row in counts.fetch_all(&mut connection).await? {
+        sum += row.try_get::<String, _>(1)?.parse::<u64>()?;
+    }
+    connection.close().await?;
+    Ok(sum)
+}
+
 /// Each sender has a window of entries under way.
-async fn send(store: &MysqlStore, instances: &[Instance], arguments: &Arguments) -> Outcome<()> {
+async fn send(store: &MysqlStore, instances: &[Instance], arguments: &Arguments, url: &str) -> Outcome<()> {
     let mut logs = Vec::new();
     for n in 0..arguments.callers {
         let (a, b) = (UserId::new(2 * n + 1), UserId::new(2 * n + 2));
         logs.push((store.open_direct(a, b, ConversationId::new(10_000 + n)).await?, a));
     }
     let stop = Arc::new(AtomicBool::new(false));
+    let statements_begun = statements(url).await?;
     let server = |pid: Option<u32>| pid.map_or(Ok(Duration::ZERO), |pid| cpu(&pid.to_string()));
     let (begun, cpu_begun, server_begun) = (Instant::now(), cpu("self")?, server(arguments.server_pid)?);
     let mut tasks = tokio::task::JoinSet::new();
@@ -176,6 +190,7 @@ async fn send(store: &MysqlStore, instances: &[Instance], arguments: &Arguments)
     tell(waits, elapsed, cpu("self")? - cpu_begun);
     let server = server(arguments.server_pid)? - server_begun;
     println!("{:.2} CPU µs/row of the server", server.as_secs_f64() * 1e6 / rows);
+    println!("{:.2} statements/row", (statements(url).await? - statements_begun) as f64 / rows);
     let batches = instances.iter().map(|instance| instance.batches.load(Ordering::Relaxed)).sum::<u64>();
     println!("{:.0} rows a transaction", rows / batches as f64);
     Ok(())

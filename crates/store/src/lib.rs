@@ -21,6 +21,7 @@ mod groups;
 mod kinds;
 mod messages;
 mod presence;
+mod refresh;
 mod reports;
 mod sight;
 mod users;

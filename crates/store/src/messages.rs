@@ -322,3 +322,13 @@ pub trait Messages: Send + Sync + 'static {
     /// Effects not yet settled, oldest first.
     async fn effects(&self, limit: u32) -> Result<Vec<Effect>>;
 }
+
+/// What is asked for by [`Messages::heads`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadsQuestion {
+    pub(crate) user: UserId,
+    pub(crate) since: Revision,
+    pub(crate) until: Option<Revision>,
+    pub(crate) limit: u32,
+    pub(crate) entries: u32,
+}

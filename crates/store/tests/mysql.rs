@@ -251,19 +251,7 @@ async fn connections_killed_under_load_are_told_honestly() {
     }
     let mut connection = MySqlConnection::connect(&database.url()).await.unwrap();
     for _ in 0..40 {
-        let own: i64 =
-            sqlx::query_scalar("SELECT CAST(connection_id() AS SIGNED)").fetch_one(&mut connection).await.unwrap();
-        let others: Vec<i64> = sqlx::query_scalar(
-            "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE db = DATABASE() AND id <> ?",
-        )
-        .bind(own)
-        .fetch_all(&mut connection)
-        .await
-        .unwrap();
-        for id in others {
-            // It may have ended by itself.
-            let _ = sqlx::query(sqlx::AssertSqlSafe(format!("KILL {id}"))).execute(&mut connection).await;
-        }
+        kill_others(&mut connection).await;
         let before = ids(&store, members[0], log).await.len();
         let end = Instant::now() + WITHIN;
         while ids(&store, members[0], log).await.len() < before + 4 {
@@ -272,6 +260,41 @@ async fn connections_killed_under_load_are_told_honestly() {
     }
     stop.store(true, Ordering::Relaxed);
     judge(&store, log, members[0], &senders.join_all().await).await;
+}
+
+/// Ends all connections to the database but this one.
+async fn kill_others(connection: &mut MySqlConnection) {
+    let others: Vec<i64> = sqlx::query_scalar(
+        "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE db = DATABASE() AND id <> connection_id()",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .unwrap();
+    for id in others {
+        // It may have ended by itself.
+        let _ = sqlx::query(sqlx::AssertSqlSafe(format!("KILL {id}"))).execute(&mut *connection).await;
+    }
+}
+
+/// As a firewall does, or a restart: nobody notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_ended_while_they_were_idle_cost_nobody_an_error() {
+    let database = Database::new(SERVER).await;
+    let store = open(&database.url()).await;
+    let members = users(&store, 1..3).await;
+    let log = group(&store, 100, &members).await;
+    let mut connection = MySqlConnection::connect(&database.url()).await.unwrap();
+    for position in 2..12 {
+        // Several of each kind.
+        let reads = (0..4).map(|_| store.groups_of(members[0]));
+        let all = futures_util::future::join_all(reads).await;
+        assert!(all.into_iter().all(|groups| groups.unwrap() == [log.group()]));
+        kill_others(&mut connection).await;
+        let outcome = store.append(vec![message(log, members[0], "x")]).await.unwrap().pop().unwrap().unwrap();
+        assert_eq!(outcome.position, position);
+        kill_others(&mut connection).await;
+        assert_eq!(store.groups_of(members[1]).await.unwrap(), [log.group()]);
+    }
 }
 
 /// `kill -9` of the server under load, and another start: the store recovers by itself.

@@ -16,20 +16,10 @@ use super::{
     pages::{EntryRow, entry_bytes},
     views::{Sight, own_view},
 };
-use crate::{HeadRow, OwnView, Revision, kinds};
+use crate::{HeadRow, OwnView, Revision, kinds, messages::HeadsQuestion};
 
 /// Last entries read at a time: where the room ends is only seen then.
 const ROWS_MAX: usize = 256;
-
-/// What is asked for; see [`Messages::heads`](crate::Messages::heads).
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Question {
-    pub(super) user: UserId,
-    pub(super) since: Revision,
-    pub(super) until: Option<Revision>,
-    pub(super) limit: u32,
-    pub(super) entries: u32,
-}
 
 /// A member's row and its log's, and when the conversation last changed for the member.
 #[derive(Debug)]
@@ -61,7 +51,7 @@ const FROM: &str = "GREATEST(mine.read_position, coalesce(own_views.deleted_up_t
 /// Reads heads, within a snapshot.
 pub(super) async fn read(
     connection: &mut MySqlConnection,
-    question: Question,
+    question: HeadsQuestion,
 ) -> sqlx::Result<(Vec<HeadRow>, Revision)> {
     let newest = sqlx::query("SELECT revision FROM clock WHERE id = 1").fetch_one(&mut *connection).await?;
     let newest = Revision(convert::number(&newest, 0)?);
@@ -107,7 +97,7 @@ pub(super) async fn read(
     Ok((heads, newest))
 }
 
-async fn changes(connection: &mut MySqlConnection, question: Question) -> sqlx::Result<Vec<Change>> {
+async fn changes(connection: &mut MySqlConnection, question: HeadsQuestion) -> sqlx::Result<Vec<Change>> {
     // One that was opened, but in which nobody has said anything, is not shown.
     let rows = sqlx::query(
         "SELECT conversation, kind, peer, role, read_position, position, messages, changed FROM (

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Appended, ContactRow, Effect, HeadRow, MemberPage, MemberRow, Messages, Moved, NewEntry, Page, PageRequest,
-    ReadMark, ReceiptCounts, Refused, Result, Revision, Scan, UserSettings,
+    ReadMark, ReceiptCounts, Refused, Result, Revision, Scan, UserSettings, messages::HeadsQuestion,
 };
 
 #[async_trait]
@@ -66,7 +66,7 @@ impl Messages for MysqlStore {
         limit: u32,
         entries: u32,
     ) -> Result<(Vec<HeadRow>, Revision)> {
-        let question = heads::Question { user, since, until, limit, entries };
+        let question = HeadsQuestion { user, since, until, limit, entries };
         snapshot_from!(&self.shared.readers, |connection| heads::read(connection, question).await)
     }
 

@@ -140,3 +140,29 @@ impl Value {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stand_in_the_text() {
+        let mut script = Script::default();
+        script.statement("UPDATE a");
+        let rows = [[Value::Number(-7), Value::Id([0xab; 16])], [Value::id(8), Value::Ago(2)]];
+        assert_eq!(script.rows("INSERT INTO b VALUES ", &rows, " ON c"), 1);
+        let [Packet { text, statements: 2 }] = &*script.packets else { panic!("{script:?}") };
+        let id = "ab".repeat(16);
+        assert_eq!(*text, format!("UPDATE a;INSERT INTO b VALUES (-7,x'{id}'),(8,LAST_INSERT_ID()-2) ON c"));
+    }
+
+    #[test]
+    fn many_rows_are_several_statements_in_packets_within_the_bound() {
+        let rows = vec![[Value::id(u64::MAX >> 1); 9]; 5 * ROWS_MAX + 1];
+        let mut script = Script::default();
+        assert_eq!(script.rows("INSERT ", &rows, ""), 6);
+        assert_eq!(script.packets.iter().map(|packet| packet.statements).sum::<usize>(), 6);
+        assert!(script.packets.len() > 1 && script.packets.iter().all(|packet| packet.text.len() <= PACKET_BYTES));
+        assert_eq!(Script::default().rows::<1>("INSERT ", &[], ""), 0);
+    }
+}

@@ -105,8 +105,12 @@ macro_rules! snapshot_from {
     ($pool:expr, |$connection:ident| $run:expr) => {
         $crate::mysql::transaction::read_from!($pool, |connection| {
             let mut transaction = sqlx::Connection::begin(connection).await?;
-            let $connection = &mut *transaction;
-            let value = $run?;
+            let value: sqlx::Result<_> = async {
+                let $connection = &mut *transaction;
+                $run
+            }
+            .await;
+            let value = value?;
             transaction.rollback().await?;
             Ok(value)
         })
@@ -127,8 +131,8 @@ pub(super) async fn detached<T: Send + 'static>(write: impl Future<Output = Resu
     tokio::spawn(write).await.unwrap_or_else(|error| Err(Error::Unknown(error.into())))
 }
 
-/// The tries of one call. All of them together end before the answer may take no longer; a commit, which is tried once, may take
-/// as long again. Where a method tells nothing, there is to be another try.
+/// The tries of one call. All of them together have the time that an answer may take; a commit has as much again. Where a method
+/// tells nothing, there is to be another try.
 #[derive(Debug)]
 pub(super) struct Tries {
     timeout: Duration,

@@ -11,13 +11,12 @@ use super::{
     accounts::{self, note_tellings},
     api_keys, bots, closing,
     names::{self, NewName},
-    profiles, reports,
-    sessions::{self, Exchange},
+    profiles, reports, sessions,
     transaction::{read, write},
 };
 use crate::{
     Account, ApiKeyRow, BotRefused, BotRow, Incoming, NewAccount, NewApiKey, NewBot, NewIncoming, NewReport,
-    NewSession, ProfileChange, ReportRow, Result, Rotation, Telling, TokenHash, Users,
+    NewSession, ProfileChange, ReportRow, Result, Rotation, Telling, TokenHash, Users, refresh::Exchange,
 };
 
 #[async_trait]

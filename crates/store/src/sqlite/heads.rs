@@ -16,17 +16,7 @@ use super::{
     views::Sight,
     writer::NEWEST_REVISION,
 };
-use crate::{HeadRow, Revision, append::EVERYONE, kinds};
-
-/// What is asked for; see [`Messages::heads`](crate::Messages::heads).
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Question {
-    pub(super) user: UserId,
-    pub(super) since: Revision,
-    pub(super) until: Option<Revision>,
-    pub(super) limit: u32,
-    pub(super) entries: u32,
-}
+use crate::{HeadRow, Revision, append::EVERYONE, kinds, messages::HeadsQuestion};
 
 /// A member's row, and when the conversation last changed for the member.
 #[derive(Debug)]
@@ -39,7 +29,7 @@ struct Change {
     read_position: i64,
 }
 
-pub(super) fn read(connection: &Connection, question: Question) -> rusqlite::Result<(Vec<HeadRow>, Revision)> {
+pub(super) fn read(connection: &Connection, question: HeadsQuestion) -> rusqlite::Result<(Vec<HeadRow>, Revision)> {
     let newest = connection.prepare_cached(NEWEST_REVISION)?.query_row([], |row| convert::number(row, 0))?;
     let mut changes = changes(connection, question)?;
     changes.sort_unstable_by_key(|change| Reverse(change.revision));
@@ -52,7 +42,7 @@ pub(super) fn read(connection: &Connection, question: Question) -> rusqlite::Res
     Ok((heads, Revision(newest)))
 }
 
-fn changes(connection: &Connection, question: Question) -> rusqlite::Result<Vec<Change>> {
+fn changes(connection: &Connection, question: HeadsQuestion) -> rusqlite::Result<Vec<Change>> {
     let mut statement = connection.prepare_cached(
         "SELECT mine.conversation, mine.kind, mine.peer, mine.read_position, mine.revision,
              (SELECT revision FROM entries WHERE entries.conversation = mine.conversation

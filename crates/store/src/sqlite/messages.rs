@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Appended, ContactRow, Effect, HeadRow, MemberPage, MemberRow, Messages, Moved, NewEntry, Page, PageRequest,
-    ReadMark, ReceiptCounts, Refused, Result, Revision, Scan, UserSettings, append,
+    ReadMark, ReceiptCounts, Refused, Result, Revision, Scan, UserSettings, append, messages::HeadsQuestion,
 };
 
 #[async_trait]
@@ -67,7 +67,7 @@ impl Messages for SqliteStore {
         limit: u32,
         entries: u32,
     ) -> Result<(Vec<HeadRow>, Revision)> {
-        let question = heads::Question { user, since, until, limit, entries };
+        let question = HeadsQuestion { user, since, until, limit, entries };
         self.read(move |connection| heads::read(connection, question)).await
     }
 

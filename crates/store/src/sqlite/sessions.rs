@@ -10,29 +10,10 @@ use super::{
     convert::{self, column},
     writer::Writer,
 };
-use crate::{NewSession, Rotation, SessionRow, Telling, TokenHash};
-
-/// A refresh token is exchanged for a new one; see [`Users::rotate_refresh`](crate::Users::rotate_refresh).
-#[derive(Debug)]
-pub(super) struct Exchange {
-    pub(super) old: TokenHash,
-    pub(super) request: [u8; 16],
-    pub(super) new: TokenHash,
-    pub(super) new_expires_ms: i64,
-    pub(super) now_ms: i64,
-}
-
-/// A refresh token and its session.
-#[derive(Debug)]
-struct Token {
-    session: SessionRow,
-    session_ended: bool,
-    /// The account is kept out.
-    suspended: bool,
-    expires_ms: i64,
-    /// The request that used it up, and the token which that request made.
-    used: Option<([u8; 16], TokenHash)>,
-}
+use crate::{
+    NewSession, Rotation, SessionRow, Telling, TokenHash,
+    refresh::{Exchange, Token, Verdict},
+};
 
 impl Writer<'_> {
     /// Inserts a session and its first refresh token.
@@ -84,15 +65,11 @@ impl Writer<'_> {
     /// Exchanges a refresh token.
     pub(super) fn rotate(&mut self, exchange: &Exchange) -> rusqlite::Result<Rotation> {
         let Some(token) = self.token(exchange.old)? else { return Ok(Rotation::NotFound) };
-        match token.used {
-            _ if token.suspended => Ok(Rotation::Suspended),
-            None if token.session_ended || token.expires_ms <= exchange.now_ms => Ok(Rotation::Expired),
-            None => self.use_up(exchange, token.session),
-            Some((request, _)) if request != exchange.request => self.replayed(token.session, exchange.now_ms),
-            Some(_) if token.session_ended => Ok(Rotation::Expired),
-            Some((_, successor)) if successor == exchange.new => Ok(Rotation::Rotated(token.session)),
-            // The same request, but another new token than the first time: good only in place of one nobody used.
-            Some((_, successor)) => {
+        match token.judge(exchange) {
+            Verdict::Answer(rotation) => Ok(rotation),
+            Verdict::UseUp => self.use_up(exchange, token.session),
+            Verdict::Replayed => self.replayed(token.session, exchange.now_ms),
+            Verdict::InPlaceOf(successor) => {
                 if self.token(successor)?.is_some_and(|successor| successor.used.is_some()) {
                     return self.replayed(token.session, exchange.now_ms);
                 }

@@ -9,7 +9,7 @@ use protocol::{
 use super::{SqliteStore, accounts, api_keys, bots, convert::column, names, profiles, reports, sessions};
 use crate::{
     Account, ApiKeyRow, BotRefused, BotRow, Incoming, NewAccount, NewApiKey, NewBot, NewIncoming, NewReport,
-    NewSession, ProfileChange, ReportRow, Result, Rotation, Telling, TokenHash, Users,
+    NewSession, ProfileChange, ReportRow, Result, Rotation, Telling, TokenHash, Users, refresh::Exchange,
 };
 
 #[async_trait]
@@ -62,7 +62,7 @@ impl Users for SqliteStore {
         new_expires_ms: i64,
         now_ms: i64,
     ) -> Result<Rotation> {
-        let exchange = sessions::Exchange { old, request, new, new_expires_ms, now_ms };
+        let exchange = Exchange { old, request, new, new_expires_ms, now_ms };
         self.write(move |writer| writer.rotate(&exchange)).await
     }
 
