@@ -264,7 +264,8 @@ impl Run {
         let Some(conversation) = self.conversation_of(user, conversation) else { return Touched::Nothing };
         // One that answers nothing, if there is no text to be the answer.
         let reply_to = if text.is_empty() { 0 } else { self.position(conversation, reply_to) };
-        let expected = if reply_to > self.reference.log(conversation).end() { Err(ErrorCode::Invalid) } else { Ok(()) };
+        let expected =
+            if reply_to > self.reference.log(conversation).end() { Err(vec![ErrorCode::Invalid]) } else { Ok(()) };
         if expected.is_ok() {
             let draft = Some((text.clone(), reply_to)).filter(|(text, _)| !text.is_empty());
             self.reference.log(conversation).own.entry(user).or_default().draft = draft;
