@@ -150,6 +150,7 @@ macro_rules! contract_suite {
             views:
                 settings_of_a_conversation_are_its_members_own,
                 a_draft_that_is_replaced_is_erased,
+                a_draft_answers_what_is_there,
                 edits_of_what_a_user_deletes_are_hidden_as_well,
                 what_a_user_deletes_is_hidden_from_that_user;
             reading:

@@ -190,7 +190,8 @@ impl SettingsChange {
 pub enum ConversationAct {
     /// These settings.
     Settings(wire::ConversationSettings),
-    /// This draft, `None`: no draft. The entry that told the one before is erased.
+    /// This draft, `None`: no draft. The entry that told the one before is erased. Refused if it answers what is not there
+    /// ([`Refused::AnswersNothing`]), as the message would be.
     Draft(Option<wire::Draft>),
     /// Without these messages, and those up to a position.
     Delete {

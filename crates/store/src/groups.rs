@@ -97,7 +97,7 @@ pub trait Groups: Send + Sync + 'static {
     /// Who asks, by ascending id after `after`.
     async fn join_requests(&self, group: GroupId, after: UserId, limit: u32) -> Result<Vec<JoinRequestRow>>;
 
-    /// Makes a link, or returns the one that the same request of the same creator made before; `None` if the group has
+    /// Makes a link, or returns the one that the same request of the same creator made before, revoked or not; `None` if the group has
     /// `links_max` usable ones already.
     async fn create_link(
         &self,
@@ -107,7 +107,7 @@ pub trait Groups: Send + Sync + 'static {
         now_ms: i64,
     ) -> Result<Option<GroupLink>>;
 
-    /// The link that this request of the creator's made.
+    /// The link that this request of the creator's made, revoked or not.
     async fn made_link(&self, creator: UserId, request: EntryId) -> Result<Option<GroupLink>>;
 
     /// The link with this code, usable or not.
@@ -119,6 +119,6 @@ pub trait Groups: Send + Sync + 'static {
     /// Uses a link once for this user (again and again by the same user counts once); `false` if it cannot be used (any more).
     async fn use_link(&self, code: String, user: UserId, now_ms: i64) -> Result<bool>;
 
-    /// Takes a link back; `false` if the group has no such link.
+    /// Takes a link back, which keeps only its request known; `false` if the group has no such link.
     async fn revoke_link(&self, group: GroupId, code: String) -> Result<bool>;
 }

@@ -210,6 +210,9 @@ pub trait Users: Send + Sync + 'static {
     /// The key with this hash, if it is good.
     async fn api_key(&self, hash: TokenHash, now_ms: i64) -> Result<Option<ApiKeyRow>>;
 
+    /// Whose key this is or was, good or not.
+    async fn api_key_bot(&self, hash: TokenHash) -> Result<Option<UserId>>;
+
     /// Ends a key; `false` if the bot has none such.
     async fn end_api_key(&self, bot: UserId, key: SessionId, now_ms: i64) -> Result<bool>;
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 use protocol::EntryId;
 
-use super::*;
+use super::{asking::FETCHES_MAX, *};
 
 const ME: u64 = 1;
 const LOGS: u64 = 4;

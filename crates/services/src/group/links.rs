@@ -84,6 +84,8 @@ fn code() -> Result<String> {
     let mut bytes = [0; CODE_BYTES];
     getrandom::fill(&mut bytes)
         .map_err(|error| Error::unavailable("no randomness for a link").with_source(std::io::Error::other(error)))?;
+    // So that it begins with a letter: a dash would be an option's on a command line.
+    bytes[0] &= 0x7f;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
@@ -96,5 +98,15 @@ fn told(link: GroupLink) -> wire::GroupLink {
         expires_ms: link.expires_ms,
         uses_max: link.uses_max,
         uses: link.uses,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_begins_with_a_letter() {
+        assert!((0..1_000).all(|_| code().unwrap().starts_with(|first: char| first.is_ascii_alphabetic())));
     }
 }

@@ -273,9 +273,12 @@ fn refusal(refused: Refused, entry: &NewEntry) -> Error {
         Refused::NoSuchMessage => {
             Error::new(ErrorCode::NotFound, "there is no message at this position, or it was recalled")
         }
-        Refused::AnswersNothing => Error::invalid(
-            "content.reply_to: past the end of the conversation; 0, or the position of a message that is there",
-        ),
+        Refused::AnswersNothing => {
+            let field = if matches!(entry.act, Act::Conversation(..)) { "draft" } else { "content" };
+            Error::invalid(format!(
+                "{field}.reply_to: past the end of the conversation; 0, or the position of a message that is there"
+            ))
+        }
         Refused::NotTheSenders => forbidden("this is not your message"),
         Refused::TooLate => Error::new(ErrorCode::TooLate, "the message is too old for this"),
         Refused::OtherKind => Error::invalid("content.edit.content: of another kind than the message"),

@@ -146,7 +146,14 @@ impl Service {
                 expires_ms: row.expires_ms,
             }))
         };
-        let key = self.keys.get(name.as_str(), load).await?.ok_or_else(unknown)?;
+        let Some(key) = self.keys.get(name.as_str(), load).await? else {
+            // Keys of those who are kept out have ended; that they are is why.
+            let bot = self.store.api_key_bot(hash).await?;
+            return Err(match bot {
+                Some(bot) => self.refusal(bot, unknown()).await,
+                None => unknown(),
+            });
+        };
         if self.ended.contains(SessionId::new(key.id)) {
             let revoked = Error::new(ErrorCode::SessionEnded, "this API key was revoked");
             return Err(self.refusal(UserId::new(key.bot), revoked).await);

@@ -178,10 +178,12 @@ async fn a_link_lets_in_as_often_and_as_long_as_it_says() {
     bed.clock.shift(60_000);
     assert_eq!(code_of(bed.group.join_group(&by(dan), join_by(&link.code))).await, ErrorCode::NotFound);
     let create = wire::CreateGroupLink { id: id(), group, ..Default::default() };
-    let link = bed.group.create_group_link(&by(ann), create).await.unwrap();
+    let link = bed.group.create_group_link(&by(ann), create.clone()).await.unwrap();
     let revoke = wire::RevokeGroupLink { group, code: link.code.clone() };
     assert_eq!(code_of(bed.group.revoke_group_link(&by(cat), revoke.clone())).await, ErrorCode::Forbidden);
     bed.group.revoke_group_link(&by(ann), revoke).await.unwrap();
+    assert_eq!(bed.group.create_group_link(&by(ann), create).await.unwrap(), link, "a late retry makes no other");
+    assert!(bed.group.list_group_links(&by(ann), wire::ListGroupLinks { group }).await.unwrap().links.is_empty());
     assert_eq!(code_of(bed.group.join_group(&by(dan), join_by(&link.code))).await, ErrorCode::NotFound);
 }
 

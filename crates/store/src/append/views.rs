@@ -16,6 +16,12 @@ pub(super) fn append<L: Ledger>(
     if ledger.member(of, user)?.is_none() {
         return duplicate_or(ledger, entry, Refused::NotMember);
     }
+    if let ConversationAct::Draft(Some(draft)) = act
+        && draft.reply_to > 0
+        && ledger.log(of)?.is_none_or(|log| draft.reply_to > log.last_position)
+    {
+        return duplicate_or(ledger, entry, Refused::AnswersNothing);
+    }
     let outcome = place_or_duplicate(ledger, entry, log, Written::of(entry))?;
     if let Ok(Appended { duplicate: false, position, .. }) = outcome {
         match act {

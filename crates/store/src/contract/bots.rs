@@ -62,6 +62,8 @@ pub async fn an_api_key_is_good_until_it_ends(store: Arc<dyn Store>) {
     assert!(!end(bot, forever.row.id).await.unwrap());
     assert_eq!(scene.store.api_key(forever.hash, NOW_MS).await.unwrap(), None);
     assert_eq!(scene.store.api_key(token(88_888), NOW_MS).await.unwrap(), None);
+    assert_eq!(scene.store.api_key_bot(forever.hash).await.unwrap(), Some(bot), "it was the bot's");
+    assert_eq!(scene.store.api_key_bot(token(88_888)).await.unwrap(), None);
     assert_eq!(scene.store.sessions_ended_since(NOW_MS + 59).await.unwrap(), [forever.row.id]);
     scene.store.forget_expired(NOW_MS + 61).await.unwrap();
     assert_eq!(scene.store.sessions_ended_since(0).await.unwrap(), []);

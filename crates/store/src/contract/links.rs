@@ -71,6 +71,11 @@ pub async fn links_are_made_once_and_limited(store: Arc<dyn Store>) {
     assert!(scene.store.revoke_link(GROUP, "one".into()).await.unwrap());
     assert!(!scene.store.revoke_link(GROUP, "one".into()).await.unwrap());
     assert!(!scene.store.use_link("one".into(), UserId::new(1), NOW_MS).await.unwrap());
+    // A late retry makes no second one, and what was taken back takes no room.
+    assert_eq!(made(7, first).await, Some(link("one", 0, 0)));
+    assert_eq!(create(link("again", 0, 0), first, 9).await, Some(link("one", 0, 0)));
+    assert_eq!(scene.store.link("one".into()).await.unwrap(), None);
+    assert_eq!(scene.store.links(GROUP, NOW_MS).await.unwrap().len(), 1);
     assert!(create(link("three", 0, 0), EntryId::generate(), 2).await.is_some());
 }
 

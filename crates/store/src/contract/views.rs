@@ -72,6 +72,24 @@ pub async fn a_draft_that_is_replaced_is_erased(store: Arc<dyn Store>) {
     assert_eq!(scene.head(a, direct).await.unwrap().own.draft, None);
 }
 
+/// As a message does.
+pub async fn a_draft_answers_what_is_there(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    let [a, b] = scene.users().await;
+    let direct = scene.direct(a, b).await;
+    let answering = |reply_to| {
+        let told = Draft { text: "yes".into(), reply_to, time_ms: NOW_MS };
+        entry(a, direct, ConversationAct::Draft(Some(told)))
+    };
+    assert_eq!(scene.append(answering(1)).await, Err(Refused::AnswersNothing));
+    scene.say(direct, b, "well?").await;
+    let kept = answering(1);
+    assert!(!scene.append(kept.clone()).await.unwrap().duplicate);
+    assert!(scene.append(kept).await.unwrap().duplicate);
+    assert_eq!(scene.append(answering(2)).await, Err(Refused::AnswersNothing));
+    assert_eq!(scene.head(a, direct).await.unwrap().own.draft.unwrap().reply_to, 1);
+}
+
 /// Hidden in all that the user reads, and read; the other sees them as before.
 pub async fn what_a_user_deletes_is_hidden_from_that_user(store: Arc<dyn Store>) {
     let scene = Scene::new(store);

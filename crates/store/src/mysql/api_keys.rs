@@ -93,6 +93,13 @@ pub(super) async fn by_hash(
     row.as_ref().map(from_row).transpose()
 }
 
+/// Whose key it is or was.
+pub(super) async fn bot(connection: &mut MySqlConnection, hash: TokenHash) -> sqlx::Result<Option<UserId>> {
+    let row =
+        sqlx::query("SELECT bot FROM api_keys WHERE hash = ?").bind(hash.as_slice()).fetch_optional(connection).await?;
+    row.as_ref().map(|row| convert::user(row, 0)).transpose()
+}
+
 fn from_row(row: &MySqlRow) -> sqlx::Result<ApiKeyRow> {
     Ok(ApiKeyRow {
         id: convert::number(row, 0).map(SessionId::new)?,

@@ -95,7 +95,12 @@ pub(super) fn foreseen(entry: &NewEntry, needs: &mut BTreeSet<Need>) {
             needs.insert(Need::Member(sender, *of));
             match act {
                 ConversationAct::Settings(_) => {}
-                ConversationAct::Draft(_) => drop(needs.insert(Need::Draft(sender, *of))),
+                ConversationAct::Draft(draft) => {
+                    needs.insert(Need::Draft(sender, *of));
+                    if draft.as_ref().is_some_and(|draft| draft.reply_to > 0) {
+                        needs.insert(Need::Log(*of));
+                    }
+                }
                 ConversationAct::Delete { .. } => drop(needs.insert(Need::Log(*of))),
             }
         }

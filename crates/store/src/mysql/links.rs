@@ -152,6 +152,15 @@ pub(super) async fn use_up(
 }
 
 pub(super) async fn revoke(connection: &mut MySqlConnection, group: GroupId, code: &str) -> sqlx::Result<bool> {
+    sqlx::query(
+        "INSERT INTO revoked_links (code, `group`, creator, request, created_ms, expires_ms, uses_max, uses)
+         SELECT code, `group`, creator, request, created_ms, expires_ms, uses_max, uses FROM group_links
+         WHERE code = ? AND `group` = ? FOR UPDATE",
+    )
+    .bind(code.as_bytes())
+    .bind(column(group.get()))
+    .execute(&mut *connection)
+    .await?;
     let deleted = sqlx::query("DELETE FROM group_links WHERE code = ? AND `group` = ?")
         .bind(code.as_bytes())
         .bind(column(group.get()))
@@ -176,7 +185,7 @@ fn from_row(row: &MySqlRow) -> sqlx::Result<GroupLink> {
     })
 }
 
-/// The link that a request made.
+/// The link that a request made, also if it was revoked.
 pub(super) async fn made(
     connection: &mut MySqlConnection,
     creator: UserId,
@@ -184,8 +193,12 @@ pub(super) async fn made(
 ) -> sqlx::Result<Option<GroupLink>> {
     let row = sqlx::query(
         "SELECT code, `group`, creator, created_ms, expires_ms, uses_max, uses FROM group_links
+         WHERE creator = ? AND request = ?
+         UNION ALL SELECT code, `group`, creator, created_ms, expires_ms, uses_max, uses FROM revoked_links
          WHERE creator = ? AND request = ?",
     )
+    .bind(column(creator.get()))
+    .bind(request.as_bytes().as_slice())
     .bind(column(creator.get()))
     .bind(request.as_bytes().as_slice())
     .fetch_optional(connection)

@@ -8,7 +8,7 @@ use super::open::OpenError;
 
 /// One that was released is never changed. As MySQL commits each change of a schema by itself, statements are written so that
 /// they may be run again; a version is noted when all of its have been run.
-const VERSIONS: [&str; 1] = [include_str!("schema/001_store.sql")];
+const VERSIONS: [&str; 2] = [include_str!("schema/001_store.sql"), include_str!("schema/002_revoked_links.sql")];
 /// How long to wait for another process that is at it.
 const LOCK_WAIT: Duration = Duration::from_secs(120);
 /// A lock of the server's own, for this database; it ends with the connection.

@@ -149,6 +149,10 @@ impl Users for MysqlStore {
         read!(self, |connection| api_keys::by_hash(connection, hash, now_ms).await)
     }
 
+    async fn api_key_bot(&self, hash: TokenHash) -> Result<Option<UserId>> {
+        read!(self, |connection| api_keys::bot(connection, hash).await)
+    }
+
     async fn end_api_key(&self, bot: UserId, key: SessionId, now_ms: i64) -> Result<bool> {
         write!(self, |connection| api_keys::end(connection, bot, key, now_ms).await)
     }

@@ -66,6 +66,14 @@ pub(super) fn by_hash(connection: &Connection, hash: TokenHash, now_ms: i64) -> 
         .optional()
 }
 
+/// Whose key it is or was.
+pub(super) fn bot(connection: &Connection, hash: TokenHash) -> rusqlite::Result<Option<UserId>> {
+    connection
+        .prepare_cached("SELECT bot FROM api_keys WHERE hash = ?1")?
+        .query_row(params![hash], |row| convert::user(row, 0))
+        .optional()
+}
+
 fn from_row(row: &Row<'_>) -> rusqlite::Result<ApiKeyRow> {
     Ok(ApiKeyRow {
         id: convert::number(row, 0).map(SessionId::new)?,

@@ -104,6 +104,11 @@ impl Writer<'_> {
     }
 
     pub(super) fn revoke_link(&mut self, group: GroupId, code: &str) -> rusqlite::Result<bool> {
+        self.prepared(&format!(
+            "INSERT INTO revoked_links ({COLUMNS}, request) SELECT {COLUMNS}, request FROM group_links
+             WHERE code = ?1 AND \"group\" = ?2"
+        ))?
+        .execute(params![code, column(group.get())])?;
         let deleted = self
             .prepared("DELETE FROM group_links WHERE code = ?1 AND \"group\" = ?2")?
             .execute(params![code, column(group.get())])?;
@@ -149,10 +154,13 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<GroupLink> {
     })
 }
 
-/// The link that a request made.
+/// The link that a request made, also if it was revoked.
 pub(super) fn made(connection: &Connection, creator: UserId, request: EntryId) -> rusqlite::Result<Option<GroupLink>> {
     connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM group_links WHERE creator = ?1 AND request = ?2"))?
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM group_links WHERE creator = ?1 AND request = ?2
+             UNION ALL SELECT {COLUMNS} FROM revoked_links WHERE creator = ?1 AND request = ?2"
+        ))?
         .query_row(params![column(creator.get()), request.as_bytes()], from_row)
         .optional()
 }

@@ -20,10 +20,11 @@ use super::{
 
 /// The schema's versions; `PRAGMA user_version` tells how many of them a database has seen. One that was released is
 /// never changed.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/001_logs_and_accounts.sql"),
     include_str!("migrations/002_chat.sql"),
     include_str!("migrations/003_mutes.sql"),
+    include_str!("migrations/004_revoked_links.sql"),
 ];
 /// For locks that the store's own connections hold for moments, for example while one recovers the log.
 const LOCK_WAIT: Duration = Duration::from_secs(5);

@@ -143,9 +143,9 @@ fn a_newer_schema_is_refused_naming_both_versions() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     let error = SqliteStore::open(SqliteConfig::new(dir.path())).unwrap_err();
-    assert!(matches!(error, OpenError::NewerSchema { found: 99, known: 3, .. }));
+    assert!(matches!(error, OpenError::NewerSchema { found: 99, known: 4, .. }));
     let message = error.to_string();
-    assert!(message.contains("version 99") && message.contains("up to 3") && message.contains("mpim.db"), "{message}");
+    assert!(message.contains("version 99") && message.contains("up to 4") && message.contains("mpim.db"), "{message}");
 }
 
 /// The first version's: Alice has written to Bob.

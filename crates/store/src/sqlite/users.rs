@@ -156,6 +156,10 @@ impl Users for SqliteStore {
         self.read(move |connection| api_keys::by_hash(connection, hash, now_ms)).await
     }
 
+    async fn api_key_bot(&self, hash: TokenHash) -> Result<Option<UserId>> {
+        self.read(move |connection| api_keys::bot(connection, hash)).await
+    }
+
     async fn end_api_key(&self, bot: UserId, key: SessionId, now_ms: i64) -> Result<bool> {
         self.write(move |writer| writer.end_api_key(bot, key, now_ms)).await
     }

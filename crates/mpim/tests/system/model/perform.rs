@@ -2,7 +2,7 @@
 
 use client::{
     ConversationId, UserId,
-    wire::{self, client_frame::Body as Request, content::Kind, server_frame::Body as Answer},
+    wire::{self, ErrorCode, client_frame::Body as Request, content::Kind, server_frame::Body as Answer},
 };
 use proptest::sample::Index;
 
@@ -264,11 +264,15 @@ impl Run {
         let Some(conversation) = self.conversation_of(user, conversation) else { return Touched::Nothing };
         // One that answers nothing, if there is no text to be the answer.
         let reply_to = if text.is_empty() { 0 } else { self.position(conversation, reply_to) };
-        let draft = Some((text.clone(), reply_to)).filter(|(text, _)| !text.is_empty());
-        self.reference.log(conversation).own.entry(user).or_default().draft = draft;
+        let expected =
+            if reply_to > self.reference.log(conversation).end() { Err(vec![ErrorCode::Invalid]) } else { Ok(()) };
+        if expected.is_ok() {
+            let draft = Some((text.clone(), reply_to)).filter(|(text, _)| !text.is_empty());
+            self.reference.log(conversation).own.entry(user).or_default().draft = draft;
+        }
         let draft = Some(wire::Draft { text, reply_to, time_ms: 0 });
         let request = wire::SaveDraft { id: new_id().to_string(), conversation: conversation.get(), draft };
-        self.check(device, Request::SaveDraft(request), Ok(())).await;
+        self.check(device, Request::SaveDraft(request), expected).await;
         Touched::Conversation(conversation)
     }
 

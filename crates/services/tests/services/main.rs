@@ -1,0 +1,8 @@
+//! What the services promise together, over the SQLite store and the embedded queue and cache.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod bed;
+mod groups;
+mod sends;
+mod sessions;
