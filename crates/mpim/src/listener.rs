@@ -1,11 +1,6 @@
 //! Sockets that clients and other processes connect to.
 
-use std::{
-    fs, io,
-    net::SocketAddr,
-    os::unix::{fs::FileTypeExt as _, net::UnixStream},
-    path::Path,
-};
+use std::{fs, io, net::SocketAddr, os::unix::fs::FileTypeExt as _, path::Path};
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket, lookup_host};
 
@@ -43,11 +38,14 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
 /// # Errors
 ///
 /// Somebody listens there, something else is there, or the directory cannot be written.
-pub(crate) fn listen_at(path: &Path) -> io::Result<UnixListener> {
+pub(crate) async fn listen_at(path: &Path) -> io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
         Ok(file) if !file.file_type().is_socket() => return Err(io::ErrorKind::AlreadyExists.into()),
-        Ok(_) if UnixStream::connect(path).is_ok() => return Err(io::ErrorKind::AddrInUse.into()),
-        Ok(_) => fs::remove_file(path)?,
+        // Whatever else keeps us from connecting to it, somebody may listen.
+        Ok(_) => match UnixSocket::new_stream()?.connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+            _ => return Err(io::ErrorKind::AddrInUse.into()),
+        },
         Err(_) => {}
     }
     let socket = UnixSocket::new_stream()?;
@@ -84,15 +82,15 @@ mod tests {
     async fn a_socket_is_taken_from_nobody_who_listens_and_what_is_no_socket_stays() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("clients.sock");
-        let first = listen_at(&path).unwrap();
-        assert_eq!(listen_at(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let first = listen_at(&path).await.unwrap();
+        assert_eq!(listen_at(&path).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);
         // As a process leaves it that was killed.
         assert!(path.exists());
-        let _second = listen_at(&path).unwrap();
+        let _second = listen_at(&path).await.unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "mine").unwrap();
-        assert_eq!(listen_at(&file).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(listen_at(&file).await.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&file).unwrap(), b"mine");
     }
 

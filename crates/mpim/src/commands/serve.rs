@@ -79,8 +79,13 @@ async fn listen(config: &Config, roles: &[Role]) -> anyhow::Result<Listeners> {
             false => Ok(None),
         }
     };
-    let socket = if roles.contains(&Role::Gateway) { bind_socket(config) } else { Ok(None) };
-    match tokio::join!(clients, rpc, bind("[server] monitor", &config.server.monitor), async { socket }) {
+    let socket = async {
+        match roles.contains(&Role::Gateway) {
+            true => bind_socket(config).await,
+            false => Ok(None),
+        }
+    };
+    match tokio::join!(clients, rpc, bind("[server] monitor", &config.server.monitor), socket) {
         (Ok(clients), Ok(rpc), Ok(monitor), Ok(socket)) => Ok(Listeners { clients, socket, rpc, monitor }),
         (clients, rpc, monitor, socket) => {
             let wrong = [clients.err(), socket.err(), rpc.err(), monitor.err()];

@@ -46,7 +46,7 @@ pub(super) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let logging = Logging::start(&config.log)?;
     raise_open_files();
     let listener = bind(&config.server.listen).await?;
-    let socket = bind_socket(&config)?;
+    let socket = bind_socket(&config).await?;
     let embedded = Embedded::start(&config, Parts::default(), listener).await?;
     if let Some(socket) = socket {
         embedded.gateway().accept_plain(socket);
@@ -94,12 +94,10 @@ async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// The socket for what is on this machine, if there is to be one.
-pub(super) fn bind_socket(config: &Config) -> anyhow::Result<Option<UnixListener>> {
-    let bind = |path: &PathBuf| {
-        let bound = listener::listen_at(path);
-        bound.with_context(|| format!("[server] socket: cannot listen on {}", path.display()))
-    };
-    config.server.socket.as_ref().map(bind).transpose()
+pub(super) async fn bind_socket(config: &Config) -> anyhow::Result<Option<UnixListener>> {
+    let Some(path) = &config.server.socket else { return Ok(None) };
+    let bound = listener::listen_at(path).await;
+    bound.map(Some).with_context(|| format!("[server] socket: cannot listen on {}", path.display()))
 }
 
 /// Tells, on one line, that clients are accepted; scripts wait for it.

@@ -143,8 +143,11 @@ impl Account {
             let delivered = timeout(left, subscription.receive(1_000)).await;
             self.note(delivered.unwrap_or_else(|_| panic!("{self:?} of {published}: the rest is not accounted for")));
         }
-        if let Ok(more) = timeout(SETTLED, subscription.receive(1_000)).await {
-            panic!("{more:?} came beside {published}");
+        let end = Instant::now() + SETTLED;
+        while let Ok(more) = timeout_at(end, subscription.receive(1_000)).await {
+            // That something may have been missed is told once more by whoever writes the routes again.
+            let is_counted = more.iter().any(|delivered| !matches!(delivered, Delivered::Lost(0)));
+            assert!(!is_counted, "{more:?} came beside {published}");
         }
     }
 }
