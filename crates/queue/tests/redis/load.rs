@@ -14,7 +14,7 @@ use protocol::{GatewayId, GroupId};
 use queue::{Delivered, Publication, Queue, Subscription, Topic, redis::RedisQueue};
 use tokio::{
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::bed::{EVENTUALLY, eventually};
