@@ -244,8 +244,8 @@ settings! {
         edit_within: Duration = seconds(0..=3_650 * DAY), DAY;
         /// How long after it was sent a message may be taken back by its sender; 0: for ever.
         recall_within: Duration = seconds(0..=3_650 * DAY), DAY;
-        /// Entries in one transaction.
-        append_batch_max: usize = Whole(1..=100_000), 1_000;
+        /// Entries in one transaction. Their logs are moved in one packet with the commit, which the database has to take.
+        append_batch_max: usize = Whole(1..=10_000), 1_000;
         /// Bytes of messages that may wait for the store; further ones are refused as certainly not stored.
         append_queue_bytes_max: usize = Whole(1024 * 1024..=64 * 1024 * 1024 * 1024), 64 * MIB;
     }

@@ -100,7 +100,7 @@ pub(super) async fn open(config: &MysqlConfig) -> Result<MysqlStore, OpenError> 
     let writers = Pool::new(options, writing(for_writers, config.timeout));
     let timeout = config.timeout.min(replica::ANSWER_WAIT);
     let replica = replica.map(|options| Replica::new(Pool::new(options, PoolConfig { timeout, ..reading })));
-    let (marks, gatherer) = marks::queue();
+    let (marks, gatherer) = marks::queue(config.timeout);
     let shared = Arc::new(Shared { writers, readers, replica, marks });
     // It ends with the store, whose queue closes then.
     tokio::spawn(gatherer.run(Arc::downgrade(&shared)));
