@@ -319,8 +319,9 @@ settings! {
         replica_url: Option<Secret> = OptionalSecret, "";
         /// Connections at most, to each of them.
         max_connections: u32 = Whole(2..=10_000), 16;
-        /// How long an answer may take.
-        timeout: Duration = milliseconds(TIMEOUT), 5_000;
+        /// How long each step of a call (a read, or a transaction up to its commit) may take, and then the commit. Waits for locks,
+        /// told in whole seconds, get half of it: at least 2 s, so that they are not taken for silence.
+        timeout: Duration = milliseconds(2_000..=600_000), 5_000;
     }
 
     /// The embedded store.
