@@ -142,6 +142,7 @@ macro_rules! contract_suite {
             links:
                 a_join_request_is_noted_once_until_it_is_closed,
                 links_are_made_once_and_limited,
+                a_revoked_link_is_forgotten_when_no_retry_comes_any_more,
                 a_link_is_used_no_more_often_than_it_may;
             receipts:
                 delivered_positions_go_forward_and_along_with_reading,

@@ -5,6 +5,10 @@ use protocol::{EntryId, GroupId, UserId, wire::JoinPolicy};
 
 use crate::{Result, Telling};
 
+/// For how long after a link was made its request may be retried, in milliseconds: until then the link is remembered though it was
+/// revoked.
+pub const LINK_RETRY_MS: i64 = 30 * 24 * 3_600 * 1_000;
+
 /// A group to be made.
 #[derive(Debug, Clone)]
 pub struct NewGroup {
@@ -97,7 +101,7 @@ pub trait Groups: Send + Sync + 'static {
     /// Who asks, by ascending id after `after`.
     async fn join_requests(&self, group: GroupId, after: UserId, limit: u32) -> Result<Vec<JoinRequestRow>>;
 
-    /// Makes a link, or returns the one that the same request of the same creator made before, revoked or not; `None` if the group has
+    /// Makes a link, or returns the one that the same request of the same creator made before, revoked (see [`LINK_RETRY_MS`]) or not; `None` if the group has
     /// `links_max` usable ones already.
     async fn create_link(
         &self,
@@ -107,7 +111,7 @@ pub trait Groups: Send + Sync + 'static {
         now_ms: i64,
     ) -> Result<Option<GroupLink>>;
 
-    /// The link that this request of the creator's made, revoked or not.
+    /// The link that this request of the creator's made, revoked (see [`LINK_RETRY_MS`]) or not.
     async fn made_link(&self, creator: UserId, request: EntryId) -> Result<Option<GroupLink>>;
 
     /// The link with this code, usable or not.

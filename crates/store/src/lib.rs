@@ -36,7 +36,7 @@ pub use entries::{
     Refused, SettingsChange, UserSettings, content_kind,
 };
 pub use error::{Error, Result};
-pub use groups::{Group, GroupLink, Groups, JoinRequestRow, NewGroup};
+pub use groups::{Group, GroupLink, Groups, JoinRequestRow, LINK_RETRY_MS, NewGroup};
 pub use messages::{
     ContactRow, ENTRY_BYTES, Effect, HeadRow, Headed, MemberPage, MemberRow, Messages, Moved, OwnView, Page,
     PageRequest, ReadMark, ReceiptCounts, Revision, Scan, Telling,

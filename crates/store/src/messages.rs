@@ -208,6 +208,7 @@ pub struct Scan {
 pub trait Messages: Send + Sync + 'static {
     /// Appends entries in the order given, in one transaction; those refused do not stop the others. An entry by a
     /// member (of a conversation, or into it by its own membership) moves the sender's read position to itself.
+    /// At most 10,000 at a time: with more of them, MySQL may not take what has to be in one packet.
     async fn append(&self, entries: Vec<NewEntry>) -> Result<Vec<std::result::Result<Appended, Refused>>>;
 
     /// The direct conversation of two users (perhaps the same), made with the id `new` if there is none. Two who call at

@@ -8,7 +8,7 @@
 //!   commit: they are in the order of commits, and a reader that has seen one has seen all before it.
 //! - What is given up before the commit is certainly not stored; if the answer to a commit gets lost, the outcome is
 //!   [unknown](crate::Error::Unknown), and a retry with the same ids tells.
-//! - Connections are made anew by themselves. A database that does not answer holds nobody up for longer than the
+//! - Connections are made anew by themselves. A database that does not answer holds no step of a call up for longer than the
 //!   [timeout](MysqlConfig::timeout): the connection is closed, and the call ends with an outcome that is true.
 //! - Histories may be read from a replica, where it has what is asked for; nothing else is.
 //!
@@ -76,9 +76,16 @@ pub struct MysqlConfig {
     /// which a server has room for 16,382 by default (`max_prepared_stmt_count`): with more than 5 instances of 20
     /// connections, make more room there.
     pub connections_max: u32,
-    /// How long a call may take altogether: for a connection, for its statements, and for trying again what was rolled back. It
-    /// fails then, as [certainly not stored](crate::Error::NotStored). Only a commit that is under way may take as long again,
-    /// before its outcome is told to be [unknown](crate::Error::Unknown).
+    /// How long each step of a call, a read or a transaction, may take altogether: for a connection, for its statements, and for
+    /// trying again what was rolled back. It fails then, as [certainly not stored](crate::Error::NotStored). Only a commit that is
+    /// under way may take as long again, before its outcome is told to be [unknown](crate::Error::Unknown).
+    ///
+    /// Most calls are one step. [`read_pages`](crate::Messages::read_pages) and [`scan`](crate::Messages::scan) are up to three:
+    /// what the reader may see, the replica (at most 1 s), the database;
+    /// [`open_direct`](crate::Messages::open_direct) is a read and perhaps a transaction. Marks wait for the transaction before
+    /// theirs to end, and are not begun if this time is over then.
+    ///
+    /// Below 2 s, a wait for a lock, which servers count in seconds, may be taken for silence.
     pub timeout: Duration,
 }
 

@@ -191,7 +191,8 @@ pub trait Users: Send + Sync + 'static {
     /// Sessions and API keys ended after this time: their short-lived tokens may not be over yet.
     async fn sessions_ended_since(&self, since_ms: i64) -> Result<Vec<SessionId>>;
 
-    /// Forgets tokens and ended sessions that were over before this time.
+    /// Forgets tokens and ended sessions that were over before this time, and revoked links that could be
+    /// [retried](crate::LINK_RETRY_MS) until then.
     async fn forget_expired(&self, before_ms: i64) -> Result<()>;
 
     /// Makes a bot with its personal log, or returns the one that the same request of the same owner made before. An owner has at

@@ -22,7 +22,7 @@ use servers::MariaDb;
 use sqlx::{Connection as _, MySqlConnection};
 use store::{
     Appended, Error, Messages, NewEntry, ReadMark, Refused, Result, Revision,
-    mysql::{MysqlConfig, MysqlStore},
+    mysql::{MysqlConfig, MysqlStore, OpenError},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -133,25 +133,30 @@ async fn a_server_that_stands_still_holds_nobody_up_and_loses_and_doubles_nothin
 /// The way to a server.
 struct Way {
     address: SocketAddr,
-    commits: watch::Sender<Commits>,
+    fate: watch::Sender<Fate>,
     _tasks: JoinSet<()>,
 }
 
-/// What becomes of commits on their way.
+/// What becomes of a packet in which certain words are.
 #[derive(Clone, Copy, PartialEq)]
-enum Commits {
-    Arrive,
-    /// They arrive when others may.
-    Wait,
-    /// They are lost, with all that would come after, and nobody is told.
-    AreLost,
+enum Fate {
+    Arrives,
+    /// It arrives when others may.
+    Waits,
+    /// It is lost, with all that would come after, and nobody is told.
+    IsLost,
 }
 
+/// In a packet that commits; not in how a connection begins: READ COMMITTED.
+const COMMIT: &[u8] = b";COMMIT";
+/// In what is asked first.
+const SCHEMA: &[u8] = b"schema_versions";
+
 impl Way {
-    async fn to(server: &MariaDb) -> Self {
+    async fn to(server: &MariaDb, words: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, to) = (listener.local_addr().unwrap(), server.address());
-        let (commits, seen) = watch::channel(Commits::Arrive);
+        let (fate, seen) = watch::channel(Fate::Arrives);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
@@ -161,12 +166,12 @@ impl Way {
                 let seen = seen.clone();
                 connections.spawn(async move {
                     // Until somebody closes it.
-                    let _ = pass(from, &mut asked, seen).await;
+                    let _ = pass(from, &mut asked, words, seen).await;
                 });
                 connections.spawn(async move { drop(tokio::io::copy(&mut answers, &mut back).await) });
             }
         });
-        Self { address, commits, _tasks: tasks }
+        Self { address, fate, _tasks: tasks }
     }
 
     fn url(&self, database: &str) -> String {
@@ -177,7 +182,8 @@ impl Way {
 async fn pass(
     mut from: tokio::net::tcp::OwnedReadHalf,
     to: &mut tokio::net::tcp::OwnedWriteHalf,
-    mut commits: watch::Receiver<Commits>,
+    words: &[u8],
+    mut fate: watch::Receiver<Fate>,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -185,13 +191,12 @@ async fn pass(
         if count == 0 {
             return to.shutdown().await;
         }
-        // Not how a connection begins: READ COMMITTED.
-        let is_commit = buffer[..count].windows(7).any(|word| word == b";COMMIT");
-        if is_commit && *commits.borrow() == Commits::AreLost {
+        let has_words = buffer[..count].windows(words.len()).any(|here| here == words);
+        if has_words && *fate.borrow() == Fate::IsLost {
             std::future::pending::<()>().await;
         }
-        if is_commit {
-            let _ = commits.wait_for(|commits| *commits == Commits::Arrive).await;
+        if has_words {
+            let _ = fate.wait_for(|fate| *fate == Fate::Arrives).await;
         }
         to.write_all(&buffer[..count]).await?;
     }
@@ -218,12 +223,12 @@ async fn a_retry_that_overtakes_its_late_commit_stores_nothing_twice() {
     let members = users(&direct, 1..3).await;
     let log = group(&direct, 100, &members).await;
     let other = group(&direct, 101, &members).await;
-    let way = Way::to(&server).await;
+    let way = Way::to(&server, COMMIT).await;
     let slow = open(&way.url("late"), TIMEOUT).await;
 
     for round in 0..3 {
         let entry = message(log, members[0], "late");
-        way.commits.send_replace(Commits::Wait);
+        way.fate.send_replace(Fate::Waits);
         let begun = Instant::now();
         let late = append_one(&slow, &entry).await;
         assert!(matches!(late, Err(Error::Unknown(_))), "{late:?}");
@@ -233,7 +238,7 @@ async fn a_retry_that_overtakes_its_late_commit_stores_nothing_twice() {
             async move { append_one(&direct, &entry).await }
         });
         somebody_waits_for_a_lock(&server).await;
-        way.commits.send_replace(Commits::Arrive);
+        way.fate.send_replace(Fate::Arrives);
         let found = retry.await.unwrap().unwrap().unwrap();
         assert!(found.duplicate, "the first one was committed");
         assert_eq!(found.position, 2 + round);
@@ -245,14 +250,14 @@ async fn a_retry_that_overtakes_its_late_commit_stores_nothing_twice() {
 
     // The same, in another log, whose row is not locked: the index of ids decides.
     let entry = message(log, members[0], "late");
-    way.commits.send_replace(Commits::Wait);
+    way.fate.send_replace(Fate::Waits);
     assert!(matches!(append_one(&slow, &entry).await, Err(Error::Unknown(_))));
     let elsewhere = tokio::spawn({
         let (direct, entry) = (direct.clone(), NewEntry { conversation: other, ..entry.clone() });
         async move { append_one(&direct, &entry).await }
     });
     somebody_waits_for_a_lock(&server).await;
-    way.commits.send_replace(Commits::Arrive);
+    way.fate.send_replace(Fate::Arrives);
     assert_eq!(elsewhere.await.unwrap().unwrap(), Err(Refused::IdReused));
     assert!(append_one(&slow, &entry).await.unwrap().unwrap().duplicate);
 }
@@ -266,11 +271,11 @@ async fn what_a_process_without_a_network_had_locked_is_free_again_soon() {
     let members = users(&direct, 1..3).await;
     let log = group(&direct, 100, &members).await;
     let other = group(&direct, 101, &members).await;
-    let way = Way::to(&server).await;
+    let way = Way::to(&server, COMMIT).await;
     let cut_off = open(&way.url("lost"), TIMEOUT).await;
 
     let entry = message(log, members[0], "lost");
-    way.commits.send_replace(Commits::AreLost);
+    way.fate.send_replace(Fate::IsLost);
     let lost = append_one(&cut_off, &entry).await;
     assert!(matches!(lost, Err(Error::Unknown(_))), "{lost:?}");
     let begun = Instant::now();
@@ -285,4 +290,20 @@ async fn what_a_process_without_a_network_had_locked_is_free_again_soon() {
     };
     assert!(!stored.duplicate && stored.position == 2);
     assert_eq!(ids(&direct, members[1], log).await.len(), 2);
+}
+
+/// It lets us in, and then says nothing any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_falls_silent_while_we_start_does_not_keep_the_start_hanging() {
+    let server = mariadb::start("mysql_start_silent", &[]).await;
+    mariadb::create(&server, "silent").await;
+    let way = Way::to(&server, SCHEMA).await;
+    let config = MysqlConfig { timeout: TIMEOUT, ..MysqlConfig::new(way.url("silent")) };
+    way.fate.send_replace(Fate::IsLost);
+    let begun = Instant::now();
+    let start = tokio::time::timeout(WITHIN, MysqlStore::open(config.clone())).await.unwrap();
+    assert!(matches!(start, Err(OpenError::Connect(_))), "{start:?}");
+    assert!(begun.elapsed() < 2 * TIMEOUT + SLACK, "answered after {:?}", begun.elapsed());
+    way.fate.send_replace(Fate::Arrives);
+    MysqlStore::open(config).await.unwrap();
 }

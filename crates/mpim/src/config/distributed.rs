@@ -237,8 +237,8 @@ mod tests {
     #[test]
     fn the_database_is_named_by_a_url_that_may_tell_how_it_is_encrypted() {
         let url = "mysql://u:p@db.example/mpim?ssl-mode=VERIFY_IDENTITY&ssl-ca=/etc/mpim/ca.pem";
-        let mysql = config(&format!("[mysql]\nurl = \"{url}\"\ntimeout = 250\n")).mysql().unwrap();
-        assert_eq!((&*mysql.url, mysql.timeout.as_millis()), (url, 250));
+        let mysql = config(&format!("[mysql]\nurl = \"{url}\"\ntimeout = 2500\n")).mysql().unwrap();
+        assert_eq!((&*mysql.url, mysql.timeout.as_millis()), (url, 2_500));
     }
 
     #[test]

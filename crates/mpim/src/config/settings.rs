@@ -244,8 +244,8 @@ settings! {
         edit_within: Duration = seconds(0..=3_650 * DAY), DAY;
         /// How long after it was sent a message may be taken back by its sender; 0: for ever.
         recall_within: Duration = seconds(0..=3_650 * DAY), DAY;
-        /// Entries in one transaction.
-        append_batch_max: usize = Whole(1..=100_000), 1_000;
+        /// Entries in one transaction. Their logs are moved in one packet with the commit, which the database has to take.
+        append_batch_max: usize = Whole(1..=10_000), 1_000;
         /// Bytes of messages that may wait for the store; further ones are refused as certainly not stored.
         append_queue_bytes_max: usize = Whole(1024 * 1024..=64 * 1024 * 1024 * 1024), 64 * MIB;
     }
@@ -319,8 +319,9 @@ settings! {
         replica_url: Option<Secret> = OptionalSecret, "";
         /// Connections at most, to each of them.
         max_connections: u32 = Whole(2..=10_000), 16;
-        /// How long an answer may take.
-        timeout: Duration = milliseconds(TIMEOUT), 5_000;
+        /// How long each step of a call (a read, or a transaction up to its commit) may take, and then the commit. Waits for locks,
+        /// told in whole seconds, get half of it: at least 2 s, so that they are not taken for silence.
+        timeout: Duration = milliseconds(2_000..=600_000), 5_000;
     }
 
     /// The embedded store.

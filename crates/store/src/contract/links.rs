@@ -10,7 +10,7 @@ use super::{
     Store,
     scene::{NOW_MS, Scene},
 };
-use crate::{GroupLink, JoinRequestRow, Telling};
+use crate::{GroupLink, JoinRequestRow, LINK_RETRY_MS, Telling};
 
 const GROUP: GroupId = GroupId::new(500);
 
@@ -77,6 +77,22 @@ pub async fn links_are_made_once_and_limited(store: Arc<dyn Store>) {
     assert_eq!(scene.store.link("one".into()).await.unwrap(), None);
     assert_eq!(scene.store.links(GROUP, NOW_MS).await.unwrap().len(), 1);
     assert!(create(link("three", 0, 0), EntryId::generate(), 2).await.is_some());
+}
+
+/// Until then a retry makes no other; those that were not revoked are never forgotten.
+pub async fn a_revoked_link_is_forgotten_when_no_retry_comes_any_more(store: Arc<dyn Store>) {
+    let scene = Scene::new(store);
+    let (kept, revoked) = (EntryId::generate(), EntryId::generate());
+    for (code, request) in [("kept", kept), ("revoked", revoked)] {
+        assert!(scene.store.create_link(link(code, 0, 0), request, 9, NOW_MS).await.unwrap().is_some());
+    }
+    assert!(scene.store.revoke_link(GROUP, "revoked".into()).await.unwrap());
+    let made = async |request| scene.store.made_link(UserId::new(7), request).await.unwrap();
+    scene.store.forget_expired(NOW_MS + LINK_RETRY_MS).await.unwrap();
+    assert_eq!(made(revoked).await, Some(link("revoked", 0, 0)));
+    scene.store.forget_expired(NOW_MS + LINK_RETRY_MS + 1).await.unwrap();
+    assert_eq!(made(revoked).await, None);
+    assert_eq!(made(kept).await, Some(link("kept", 0, 0)));
 }
 
 /// However many come at once; the same user counts once.

@@ -172,6 +172,11 @@ pub(super) async fn revoke(connection: &mut MySqlConnection, group: GroupId, cod
     Ok(deleted.rows_affected() > 0)
 }
 
+/// Forgets revoked links that were made before this time.
+pub(super) async fn forget_revoked(connection: &mut MySqlConnection, before_ms: i64) -> sqlx::Result<()> {
+    sqlx::query("DELETE FROM revoked_links WHERE created_ms < ?").bind(before_ms).execute(connection).await.map(drop)
+}
+
 fn from_row(row: &MySqlRow) -> sqlx::Result<GroupLink> {
     let count = |index| u32::try_from(get::<i64>(row, index)?).map_err(|error| convert::undecodable(index, error));
     Ok(GroupLink {

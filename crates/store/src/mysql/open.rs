@@ -20,8 +20,6 @@ const IDLE_MAX: Duration = Duration::from_secs(300);
 /// Prepared statements kept by a connection: those that a busy one uses. A server has room for 16,382 by default, of all
 /// connections together.
 const STATEMENTS_MAX: usize = 150;
-/// How a connection that reads begins.
-const READING: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 
 /// A store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -90,21 +88,30 @@ pub(super) async fn open(config: &MysqlConfig) -> Result<MysqlStore, OpenError> 
     };
     let for_writers = config.connections_max / 2;
     let connections_max = config.connections_max - for_writers;
-    let reading =
-        PoolConfig { connections_max, timeout: config.timeout, idle_max: IDLE_MAX, begin: READING.to_owned() };
+    let reading = reading(connections_max, config.timeout);
     let readers = Pool::new(options.clone(), reading.clone());
     let deadline = Instant::now() + config.timeout;
     let mut connection = readers.lend(deadline).await.map_err(|error| unreachable(&options, error))?;
-    schema::bring_up_to_date(&mut connection).await?;
+    schema::bring_up_to_date(&mut connection, config.timeout).await?;
     connection.give_back();
     let writers = Pool::new(options, writing(for_writers, config.timeout));
     let timeout = config.timeout.min(replica::ANSWER_WAIT);
     let replica = replica.map(|options| Replica::new(Pool::new(options, PoolConfig { timeout, ..reading })));
-    let (marks, gatherer) = marks::queue();
+    let (marks, gatherer) = marks::queue(config.timeout);
     let shared = Arc::new(Shared { writers, readers, replica, marks });
     // It ends with the store, whose queue closes then.
     tokio::spawn(gatherer.run(Arc::downgrade(&shared)));
     Ok(MysqlStore { shared })
+}
+
+/// How connections read. The server keeps one for longer than we do, whatever its default is: it would close it under us.
+fn reading(connections_max: u32, timeout: Duration) -> PoolConfig {
+    let silence = 2 * IDLE_MAX.as_secs();
+    let begin = format!(
+        "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+         SET SESSION wait_timeout = {silence}"
+    );
+    PoolConfig { connections_max, timeout, idle_max: IDLE_MAX, begin }
 }
 
 /// How connections write. Each statement is in a transaction, without being told (`autocommit`). The server ends by itself what

@@ -110,27 +110,36 @@ impl Pending {
         for part in parts(&settled) {
             ids("DELETE FROM effects WHERE number IN ", part, "").execute(&mut *connection).await?;
         }
-
-        let mut last = Script::default();
-        let (told, moved): (Vec<_>, Vec<_>) = self.members.into_iter().partition(|(_, (_, told))| *told);
-        move_members(&mut last, moved.into_iter().map(|(key, (member, _))| (key, member, Value::Number(0))));
-        let mut revisions = tick(&mut last, self.logs.len() + told.len());
-        let logs = self.logs.into_iter().zip(revisions.by_ref()).map(|((id, log), revision)| {
-            let erasures = self.erased.iter().filter(|erased| **erased == id).count();
-            (id, log, revision, erasures)
-        });
-        move_logs(&mut last, logs);
-        let told = told.into_iter().zip(revisions);
-        move_members(&mut last, told.map(|((key, (member, _)), revision)| (key, member, revision)));
-        Ok(last)
+        Ok(last(self.members, self.logs, &self.erased))
     }
 }
 
+/// What is executed together with the commit: all that bears a revision.
+fn last(
+    members: BTreeMap<(UserId, ConversationId), (Member, bool)>,
+    logs: BTreeMap<ConversationId, Log>,
+    erased: &[ConversationId],
+) -> Script {
+    let mut last = Script::default();
+    let (told, moved): (Vec<_>, Vec<_>) = members.into_iter().partition(|(_, (_, told))| *told);
+    move_members(&mut last, moved.into_iter().map(|(key, (member, _))| (key, member, Value::Number(0))));
+    let mut erasures: BTreeMap<ConversationId, i64> = BTreeMap::new();
+    erased.iter().for_each(|log| *erasures.entry(*log).or_default() += 1);
+    let mut revisions = tick(&mut last, logs.len() + told.len());
+    let logs = logs.into_iter().zip(revisions.by_ref());
+    let logs = logs.map(|((id, log), revision)| (id, log, revision, erasures.get(&id).copied().unwrap_or(0)));
+    move_logs(&mut last, logs);
+    let told = told.into_iter().zip(revisions);
+    move_members(&mut last, told.map(|((key, (member, _)), revision)| (key, member, revision)));
+    last
+}
+
 /// Gives the next revisions, and takes the clock until the commit: nothing may be waited for after it, neither a lock nor the
-/// network.
+/// network. So whatever comes after it is in its packet.
 pub(super) fn tick(last: &mut Script, count: usize) -> impl Iterator<Item = Value> + use<> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     if count > 0 {
+        last.keep_together();
         last.statement(&format!("UPDATE clock SET revision = LAST_INSERT_ID(revision + {count}) WHERE id = 1"));
     }
     (0..count).rev().map(Value::Ago)
@@ -248,8 +257,8 @@ fn move_members(last: &mut Script, members: impl Iterator<Item = ((UserId, Conve
 }
 
 /// Moves logs whose rows are locked, or makes them, with their revisions and how much is erased in each.
-fn move_logs(last: &mut Script, logs: impl Iterator<Item = (ConversationId, Log, Value, usize)>) {
-    let row = |(id, log, revision, erasures): (ConversationId, Log, Value, usize)| {
+fn move_logs(last: &mut Script, logs: impl Iterator<Item = (ConversationId, Log, Value, i64)>) {
+    let row = |(id, log, revision, erasures): (ConversationId, Log, Value, i64)| {
         [
             Value::id(id.get()),
             Value::Number((log.kind as i32).into()),
@@ -259,7 +268,7 @@ fn move_logs(last: &mut Script, logs: impl Iterator<Item = (ConversationId, Log,
             Value::id(log.last_position),
             Value::id(log.messages),
             revision,
-            Value::Number(erasures.cast_signed() as i64),
+            Value::Number(erasures),
         ]
     };
     last.rows(
@@ -269,4 +278,43 @@ fn move_logs(last: &mut Script, logs: impl Iterator<Item = (ConversationId, Log,
              position = VALUES(position), messages = VALUES(messages), revision = VALUES(revision),
              erasures = erasures + VALUES(erasures)",
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the smallest servers take in a packet.
+    const SERVERS_TAKE: usize = 4 * 1024 * 1024;
+
+    /// Of more than what [`append`](crate::Messages::append) and a turn of marks may hold, with the longest numbers.
+    #[test]
+    fn whatever_bears_a_revision_is_in_one_packet_with_the_clock_and_none_is_too_large() {
+        const COUNT: u64 = 10_000;
+        let longest = |n: u64| (u64::MAX >> 1) - n;
+        let member =
+            Member { role: Role::Member, muted_until_ms: 0, read_position: longest(0), delivered_position: longest(0) };
+        let log = Log {
+            kind: ConversationKind::Group,
+            users: (UserId::new(1), UserId::new(1)),
+            members: longest(0),
+            last_position: longest(0),
+            messages: longest(0),
+            muted: false,
+            dissolved: false,
+        };
+        let logs = || (0..COUNT).map(|n| ConversationId::new(longest(n)));
+        let members = |told| logs().map(|log| ((UserId::new(longest(0)), log), (member, told))).collect();
+        let erased: Vec<ConversationId> = logs().flat_map(|log| [log, log]).collect();
+        for script in [
+            last(members(false), logs().map(|id| (id, log)).collect(), &erased),
+            last(members(true), BTreeMap::new(), &[]),
+        ] {
+            let packets: Vec<&str> = script.packets().collect();
+            let (together, before) = packets.split_last().unwrap();
+            assert!(together.contains("UPDATE clock") && together.len() < SERVERS_TAKE, "{} bytes", together.len());
+            assert!(before.iter().all(|packet| !packet.contains("LAST_INSERT_ID")));
+            assert_eq!(together.matches("LAST_INSERT_ID()-").count() as u64, COUNT);
+        }
+    }
 }

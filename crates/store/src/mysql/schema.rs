@@ -3,39 +3,43 @@
 use std::time::Duration;
 
 use sqlx::MySqlConnection;
+use tokio::time::timeout;
 
-use super::open::OpenError;
+use super::{open::OpenError, pool::silent};
 
 /// One that was released is never changed. As MySQL commits each change of a schema by itself, statements are written so that
 /// they may be run again; a version is noted when all of its have been run.
 const VERSIONS: [&str; 2] = [include_str!("schema/001_store.sql"), include_str!("schema/002_revoked_links.sql")];
 /// How long to wait for another process that is at it.
 const LOCK_WAIT: Duration = Duration::from_secs(120);
+/// How long a statement that changes the schema may take: what is added to a large table is written anew.
+const CHANGE_WAIT: Duration = Duration::from_secs(3_600);
 /// A lock of the server's own, for this database; it ends with the connection.
 const LOCK: &str = "SELECT GET_LOCK(CONCAT('mpim:', MD5(DATABASE())), ?)";
 const UNLOCK: &str = "SELECT RELEASE_LOCK(CONCAT('mpim:', MD5(DATABASE())))";
 
-/// Brings the schema up to date, unless it is.
-pub(super) async fn bring_up_to_date(connection: &mut MySqlConnection) -> Result<(), OpenError> {
-    if found(connection).await.map_err(OpenError::Connect)? == known() {
+/// Brings the schema up to date, unless it is. The server may take so long to answer what is quickly done.
+pub(super) async fn bring_up_to_date(connection: &mut MySqlConnection, quick: Duration) -> Result<(), OpenError> {
+    if within(quick, found(connection)).await.map_err(OpenError::Connect)? == known() {
         return Ok(());
     }
-    let locked: Option<i64> = sqlx::query_scalar(LOCK)
-        .bind(LOCK_WAIT.as_secs().cast_signed())
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(OpenError::Connect)?;
+    let locking = sqlx::query_scalar(LOCK).bind(LOCK_WAIT.as_secs().cast_signed()).fetch_one(&mut *connection);
+    let locked: Option<i64> = within(LOCK_WAIT + quick, locking).await.map_err(OpenError::Connect)?;
     if locked != Some(1) {
         return Err(OpenError::SchemaBusy(LOCK_WAIT));
     }
-    let outcome = migrate(connection).await;
-    // Were it to fail, the lock would end with the connection.
-    let _ = sqlx::query(UNLOCK).execute(&mut *connection).await;
-    outcome
+    // If something fails, the lock ends with the connection.
+    migrate(connection, quick).await?;
+    within(quick, sqlx::query(UNLOCK).execute(connection)).await.map(drop).map_err(OpenError::Connect)
 }
 
-async fn migrate(connection: &mut MySqlConnection) -> Result<(), OpenError> {
-    let found = found(connection).await.map_err(OpenError::Connect)?;
+/// The answer, or that there is none within this time.
+async fn within<T>(time: Duration, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    timeout(time, answer).await.unwrap_or_else(|_| Err(silent(time)))
+}
+
+async fn migrate(connection: &mut MySqlConnection, quick: Duration) -> Result<(), OpenError> {
+    let found = within(quick, found(connection)).await.map_err(OpenError::Connect)?;
     if found > known() {
         return Err(OpenError::NewerSchema { found, known: known() });
     }
@@ -48,16 +52,15 @@ async fn migrate(connection: &mut MySqlConnection) -> Result<(), OpenError> {
 
 async fn run(connection: &mut MySqlConnection, version: i64, statements: &'static str) -> sqlx::Result<()> {
     for statement in statements.split(";\n").filter(|statement| !statement.trim().is_empty()) {
-        sqlx::raw_sql(statement).execute(&mut *connection).await?;
+        within(CHANGE_WAIT, sqlx::raw_sql(statement).execute(&mut *connection)).await?;
     }
-    sqlx::raw_sql(
+    let versions = sqlx::raw_sql(
         "CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT PRIMARY KEY)
          ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin",
-    )
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query("INSERT IGNORE INTO schema_versions (version) VALUES (?)").bind(version).execute(connection).await?;
-    Ok(())
+    );
+    within(CHANGE_WAIT, versions.execute(&mut *connection)).await?;
+    let noted = sqlx::query("INSERT IGNORE INTO schema_versions (version) VALUES (?)").bind(version);
+    within(CHANGE_WAIT, noted.execute(connection)).await.map(drop)
 }
 
 /// The version of the schema that is there; 0: none.

@@ -10,7 +10,8 @@ use sqlx::{AssertSqlSafe, Either, MySqlConnection, mysql::MySqlRow};
 
 use super::{convert::column, failure};
 
-/// Statements go into another packet when one has so many bytes: less than what any server takes.
+/// Statements go into another packet when one has so many bytes: less than what any server takes. What has to be in
+/// [one packet](Script::keep_together) may be larger.
 const PACKET_BYTES: usize = 256 * 1024;
 /// Rows in one statement.
 const ROWS_MAX: usize = 512;
@@ -19,6 +20,8 @@ const ROWS_MAX: usize = 512;
 #[derive(Debug, Default)]
 pub(super) struct Script {
     packets: Vec<Packet>,
+    /// Whether what is added goes into the last packet, however large it gets.
+    together: bool,
 }
 
 #[derive(Debug)]
@@ -37,10 +40,22 @@ pub(super) enum CommitError {
 }
 
 impl Script {
+    /// Keeps whatever is added from now on, and the commit, in one packet: a server that begins with it has all of it, and needs
+    /// nobody to come to its end.
+    pub(super) fn keep_together(&mut self) {
+        self.together = true;
+    }
+
+    /// The texts of the packets.
+    #[cfg(test)]
+    pub(super) fn packets(&self) -> impl Iterator<Item = &str> {
+        self.packets.iter().map(|packet| &*packet.text)
+    }
+
     /// Adds a statement.
     pub(super) fn statement(&mut self, sql: &str) {
         match self.packets.last_mut() {
-            Some(packet) if packet.text.len() + sql.len() < PACKET_BYTES => {
+            Some(packet) if self.together || packet.text.len() + sql.len() < PACKET_BYTES => {
                 packet.text.push(';');
                 packet.text.push_str(sql);
                 packet.statements += 1;
@@ -154,6 +169,23 @@ mod tests {
         let [Packet { text, statements: 2 }] = &*script.packets else { panic!("{script:?}") };
         let id = "ab".repeat(16);
         assert_eq!(*text, format!("UPDATE a;INSERT INTO b VALUES (-7,x'{id}'),(8,LAST_INSERT_ID()-2) ON c"));
+    }
+
+    #[test]
+    fn what_is_kept_together_is_in_one_packet_with_the_commit_however_large() {
+        let rows = vec![[Value::id(u64::MAX >> 1); 9]; 20 * ROWS_MAX];
+        let mut script = Script::default();
+        script.rows("BEFORE ", &rows, "");
+        let before = script.packets.len();
+        script.keep_together();
+        script.statement("CLOCK");
+        script.rows("AFTER ", &rows, "");
+        script.statement("COMMIT");
+        assert!(before > 1 && script.packets.len() <= before + 1, "what comes before is in packets of its own");
+        let last = script.packets.pop().unwrap();
+        assert!(last.text.len() > PACKET_BYTES && last.text.ends_with(";COMMIT"));
+        assert!(last.text.contains("CLOCK;AFTER"), "all that comes after the clock");
+        assert!(script.packets.iter().all(|packet| !packet.text.contains("CLOCK")));
     }
 
     #[test]

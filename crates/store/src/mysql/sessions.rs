@@ -9,9 +9,10 @@ use sqlx::MySqlConnection;
 use super::{
     accounts::{self, note_tellings},
     convert::{self, column, get},
+    links,
 };
 use crate::{
-    NewSession, Rotation, SessionRow, Telling, TokenHash,
+    LINK_RETRY_MS, NewSession, Rotation, SessionRow, Telling, TokenHash,
     refresh::{Exchange, Token, Verdict},
 };
 
@@ -293,7 +294,7 @@ pub(super) async fn end_others(
     Ok(ended)
 }
 
-/// Forgets tokens, sessions and API keys that were over before this time.
+/// Forgets tokens, sessions and API keys that were over before this time, and revoked links whose retries were.
 pub(super) async fn forget_expired(connection: &mut MySqlConnection, before_ms: i64) -> sqlx::Result<()> {
     sqlx::query("DELETE FROM refresh_tokens WHERE expires_ms < ?").bind(before_ms).execute(&mut *connection).await?;
     for statement in [
@@ -304,7 +305,7 @@ pub(super) async fn forget_expired(connection: &mut MySqlConnection, before_ms: 
     ] {
         sqlx::query(statement).bind(before_ms).bind(before_ms).execute(&mut *connection).await?;
     }
-    Ok(())
+    links::forget_revoked(connection, before_ms - LINK_RETRY_MS).await
 }
 
 /// The sessions and API keys that ended after this time.

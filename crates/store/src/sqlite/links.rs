@@ -117,6 +117,11 @@ impl Writer<'_> {
         }
         Ok(deleted > 0)
     }
+
+    /// Forgets revoked links that were made before this time.
+    pub(super) fn forget_revoked_links(&mut self, before_ms: i64) -> rusqlite::Result<()> {
+        self.prepared("DELETE FROM revoked_links WHERE created_ms < ?1")?.execute([before_ms]).map(drop)
+    }
 }
 
 /// Who asks to be let in, by ascending id.

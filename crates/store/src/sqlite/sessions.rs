@@ -11,7 +11,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    NewSession, Rotation, SessionRow, Telling, TokenHash,
+    LINK_RETRY_MS, NewSession, Rotation, SessionRow, Telling, TokenHash,
     refresh::{Exchange, Token, Verdict},
 };
 
@@ -205,7 +205,7 @@ impl Writer<'_> {
         Ok(ended)
     }
 
-    /// Forgets tokens, sessions and API keys that were over before this time.
+    /// Forgets tokens, sessions and API keys that were over before this time, and revoked links whose retries were.
     pub(super) fn forget_expired(&mut self, before_ms: i64) -> rusqlite::Result<()> {
         for statement in [
             "DELETE FROM refresh_tokens WHERE expires_ms < ?1",
@@ -216,7 +216,7 @@ impl Writer<'_> {
         ] {
             self.prepared(statement)?.execute([before_ms])?;
         }
-        Ok(())
+        self.forget_revoked_links(before_ms - LINK_RETRY_MS)
     }
 }
 
