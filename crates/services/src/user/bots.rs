@@ -54,8 +54,10 @@ impl Service {
             created_ms: self.clock.now_ms(),
         };
         self.whole(async move |me| {
-            let new = UserId::new(bot.id.get());
-            let made = match me.store.create_bot(bot, limits::BOTS_MAX).await? {
+            let new = bot.id;
+            let outcome = me.store.create_bot(bot, limits::BOTS_MAX).await;
+            me.changed(new, &[name.key()]).await;
+            let made = match outcome? {
                 Ok(made) => made,
                 Err(BotRefused::NameTaken) => return Err(name_taken(&name)),
                 Err(BotRefused::TooMany(bots)) => return Err(Error::limit("bots", bots + 1, limits::BOTS_MAX)),
@@ -64,7 +66,6 @@ impl Service {
             if made.user.id != new.get() && name_key(&made.user.name) != name.key() {
                 return Err(id_reused());
             }
-            me.changed(UserId::new(made.user.id), &[name.key()]).await;
             Ok(wire_bot(made))
         })
         .await
