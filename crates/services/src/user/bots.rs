@@ -39,6 +39,13 @@ pub(super) struct Key {
     expires_ms: i64,
 }
 
+/// Whose key it is or was, good or not, as the cache holds it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Whose {
+    #[prost(fixed64, tag = "1")]
+    bot: u64,
+}
+
 impl Service {
     pub(super) async fn make_bot(&self, call: &Call, request: wire::CreateBot) -> Result<wire::Bot> {
         let owner = full(call)?.user;
@@ -149,9 +156,12 @@ impl Service {
         };
         let Some(key) = self.keys.get(name.as_str(), load).await? else {
             // Keys of those who are kept out have ended; that they are is why.
-            let bot = self.store.api_key_bot(hash).await?;
-            return Err(match bot {
-                Some(bot) => self.refusal(bot, unknown()).await,
+            let load = || async {
+                let bot = self.store.api_key_bot(hash).await?;
+                Ok(bot.map(|bot| Whose { bot: bot.get() }))
+            };
+            return Err(match self.ended_keys.get(name.as_str(), load).await? {
+                Some(Whose { bot }) => self.refusal(UserId::new(bot), unknown()).await,
                 None => unknown(),
             });
         };

@@ -153,10 +153,12 @@ impl Service {
             let outcome = me.store.suspend(user, request.suspended, me.clock.now_ms()).await;
             // Also if it failed: it may be stored all the same.
             (me.standing_changed)();
+            me.kept_out.invalidate(&[user]).await;
             let ended = outcome?.ok_or_else(|| Error::not_found(format_args!("user {name:?}")))?;
             tracing::info!(%user, suspended = request.suspended, sessions = ended.len(), "an account was suspended or let in");
+            let mut kept_out = me.bots_of(user).await?;
+            me.kept_out.invalidate(&kept_out).await;
             if request.suspended {
-                let mut kept_out = me.bots_of(user).await?;
                 kept_out.push(user);
                 let ended = ended.into_iter().map(|(_, session)| session).collect();
                 me.closed(&kept_out, AccountClosed::Suspended, ended).await;
