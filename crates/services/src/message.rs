@@ -13,6 +13,7 @@ mod publisher;
 mod receipts;
 mod relay;
 mod search;
+mod unknown;
 mod views;
 
 use std::{sync::Arc, time::Duration};

@@ -36,19 +36,21 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{bot_access::BotAccess, passwords::PasswordConfig, tokens::SecretKey};
 use self::{
-    bots::{API_KEY_KNOWN_MAX, API_KEY_TTL, Key},
+    bots::{API_KEY_KNOWN_MAX, API_KEY_TTL, Key, Whose},
     ended::Ended,
     failures::FailedLogIns,
     passwords::Passwords,
     peers::Memory,
     renamed::Renamed,
-    sessions::session_ended,
+    sessions::{KeptOut, session_ended},
     tokens::{Claims, Purpose, Tokens},
 };
 use crate::{Clock, noted::Noted};
 
 /// A session's last use is noted at most so often.
 const SEEN_EVERY: Duration = Duration::from_secs(600);
+/// How long it is cached that an account is kept out; that it is not, no longer.
+const KEPT_OUT_TTL: Duration = LookupConfig::ABSENT_TTL_DEFAULT;
 /// Sessions whose last noted use is remembered.
 const SEEN_SESSIONS_MAX: usize = 200_000;
 /// How often tokens and sessions that are over are removed.
@@ -97,6 +99,9 @@ pub struct Service {
     by_name: Lookup<UserInfo>,
     /// API keys by their hashes.
     keys: Lookup<Key>,
+    /// Whose keys are that are not good, by their hashes.
+    ended_keys: Lookup<Whose>,
+    kept_out: Lookup<KeptOut>,
     ids: Arc<IdGenerator>,
     clock: Clock,
     passwords: Passwords,
@@ -188,6 +193,8 @@ impl Service {
         let info_ttl = config.info_ttl.clone();
         let lookup = |prefix| Lookup::new(Arc::clone(&cache), hot(prefix, info_ttl.clone()));
         let keys = Lookup::new(Arc::clone(&cache), hot("api_key", API_KEY_TTL.into()));
+        let ended_keys = Lookup::new(Arc::clone(&cache), hot("ended_api_key", API_KEY_TTL.into()));
+        let kept_out = Lookup::new(Arc::clone(&cache), hot("kept_out", KEPT_OUT_TTL.into()));
         let work = TaskTracker::new();
         let tasks = Tasks { work: work.clone(), stop, tasks };
         let tokens = Tokens::new(key)?;
@@ -195,6 +202,8 @@ impl Service {
             by_id: lookup("user"),
             by_name: lookup("user_name"),
             keys,
+            ended_keys,
+            kept_out,
             renamed,
             tokens,
             failed: FailedLogIns::new(),

@@ -28,7 +28,13 @@ pub(super) fn entry(request: AppendRequest, time_ms: i64) -> Result<NewEntry> {
     };
     let content = || request.content.clone().ok_or_else(|| Error::invalid("content: missing"));
     let (act, content) = match request.act {
-        None => (Act::Tell, content()?),
+        // What only tells is the relay's. An act that this version does not know must not be told as if it were done: another
+        // instance may know it.
+        None => {
+            return Err(Error::unavailable(
+                "certainly not stored: act: none that this instance knows; allowed are membership, contact and settings",
+            ));
+        }
         Some(append_request::Act::Membership(membership)) => {
             (Act::Membership(self::membership(membership)), content()?)
         }

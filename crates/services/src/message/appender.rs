@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, publisher::Publisher};
+use super::{Config, publisher::Publisher, unknown};
 use crate::push::{self, Pushes};
 
 /// Calls waiting at most; beyond, sends are refused as overloaded.
@@ -89,8 +89,14 @@ impl Appender {
         let room_bytes = config.append_queue_bytes_max.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
         let room = Arc::new(Semaphore::new(room_bytes));
         let bell = Arc::new(Notify::new());
-        let task =
-            Task { store, publisher, metrics, batch_max: config.append_batch_max.max(1), bell: Arc::clone(&bell) };
+        let task = Task {
+            untold: unknown::Telling::new(Arc::clone(&store), publisher.clone(), stop.clone()),
+            store,
+            publisher,
+            metrics,
+            batch_max: config.append_batch_max.max(1),
+            bell: Arc::clone(&bell),
+        };
         let run = task.run(queue, stop.clone());
         (Self { jobs, room, room_bytes, stop }, run, bell)
     }
@@ -140,10 +146,12 @@ struct Task {
     metrics: AppenderMetrics,
     batch_max: usize,
     bell: Arc<Notify>,
+    /// What was perhaps stored.
+    untold: unknown::Telling,
 }
 
 impl Task {
-    async fn run(self, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
         let mut waiting = VecDeque::new();
         let mut received = Vec::new();
         loop {
@@ -156,7 +164,7 @@ impl Task {
                     }
                 };
                 if count == 0 {
-                    return;
+                    return self.untold.finish().await;
                 }
                 waiting.extend(received.drain(..));
             }
@@ -165,7 +173,7 @@ impl Task {
     }
 
     /// Writes the first jobs that wait, as many as fit one transaction.
-    async fn write(&self, waiting: &mut VecDeque<Job>) {
+    async fn write(&mut self, waiting: &mut VecDeque<Job>) {
         let mut jobs = Vec::new();
         let mut entries = Vec::new();
         while let Some(mut job) = waiting.pop_front() {
@@ -199,6 +207,9 @@ impl Task {
                 self.metrics.failed.inc();
                 // Perhaps it was stored, with effects to be told.
                 self.bell.notify_one();
+                if matches!(error, store::Error::Unknown(_)) {
+                    self.untold.tell_of(&entries);
+                }
                 tracing::error!(%error, entries = entries.len(), "a transaction failed");
                 let error = Error::from(error);
                 for (job, count) in jobs {

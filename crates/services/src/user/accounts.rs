@@ -36,12 +36,13 @@ impl Service {
         let (user, call) = (account.id, call.clone());
         self.whole(async move |me| {
             let tell = vec![me.telling(user, started(&session))];
-            if !me.store.create_account(account, tell).await? {
+            let outcome = me.store.create_account(account, tell).await;
+            me.changed(user, &[name.key()]).await;
+            if !outcome? {
                 return Err(name_taken(&name));
             }
             // From where the account was made, its user is known.
             me.failed.forget(&name.key(), call.address);
-            me.changed(user, &[name.key()]).await;
             me.relay(&call).await;
             let user = UserInfo { id: user.get(), name: name.to_string(), ..UserInfo::default() };
             me.session(user, session.id, (refresh, session.refresh_expires_ms))

@@ -39,6 +39,13 @@ pub(super) struct Key {
     expires_ms: i64,
 }
 
+/// Whose key it is or was, good or not, as the cache holds it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Whose {
+    #[prost(fixed64, tag = "1")]
+    bot: u64,
+}
+
 impl Service {
     pub(super) async fn make_bot(&self, call: &Call, request: wire::CreateBot) -> Result<wire::Bot> {
         let owner = full(call)?.user;
@@ -54,8 +61,10 @@ impl Service {
             created_ms: self.clock.now_ms(),
         };
         self.whole(async move |me| {
-            let new = UserId::new(bot.id.get());
-            let made = match me.store.create_bot(bot, limits::BOTS_MAX).await? {
+            let new = bot.id;
+            let outcome = me.store.create_bot(bot, limits::BOTS_MAX).await;
+            me.changed(new, &[name.key()]).await;
+            let made = match outcome? {
                 Ok(made) => made,
                 Err(BotRefused::NameTaken) => return Err(name_taken(&name)),
                 Err(BotRefused::TooMany(bots)) => return Err(Error::limit("bots", bots + 1, limits::BOTS_MAX)),
@@ -64,7 +73,6 @@ impl Service {
             if made.user.id != new.get() && name_key(&made.user.name) != name.key() {
                 return Err(id_reused());
             }
-            me.changed(UserId::new(made.user.id), &[name.key()]).await;
             Ok(wire_bot(made))
         })
         .await
@@ -148,9 +156,12 @@ impl Service {
         };
         let Some(key) = self.keys.get(name.as_str(), load).await? else {
             // Keys of those who are kept out have ended; that they are is why.
-            let bot = self.store.api_key_bot(hash).await?;
-            return Err(match bot {
-                Some(bot) => self.refusal(bot, unknown()).await,
+            let load = || async {
+                let bot = self.store.api_key_bot(hash).await?;
+                Ok(bot.map(|bot| Whose { bot: bot.get() }))
+            };
+            return Err(match self.ended_keys.get(name.as_str(), load).await? {
+                Some(Whose { bot }) => self.refusal(UserId::new(bot), unknown()).await,
                 None => unknown(),
             });
         };

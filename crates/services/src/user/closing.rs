@@ -72,9 +72,10 @@ impl Service {
         }
         self.end_friendships(&call, user).await?;
         let account = self.store.account(user).await?.ok_or_else(|| Error::not_found("the account"))?;
-        let Some(ended) = self.store.delete_account(user, self.clock.now_ms()).await? else { return Ok(false) };
+        let outcome = self.store.delete_account(user, self.clock.now_ms()).await;
         (self.standing_changed)();
         self.changed(user, &[name_key(&account.user.name)]).await;
+        let Some(ended) = outcome? else { return Ok(false) };
         self.closed(&[user], AccountClosed::Deleted, ended).await;
         Ok(true)
     }
@@ -149,12 +150,15 @@ impl Service {
         let user = UserId::new(account.ok_or_else(unknown)?.user.id);
         let name = request.name.clone();
         self.whole(async move |me| {
-            let ended = me.store.suspend(user, request.suspended, me.clock.now_ms()).await?;
-            let ended = ended.ok_or_else(|| Error::not_found(format_args!("user {name:?}")))?;
+            let outcome = me.store.suspend(user, request.suspended, me.clock.now_ms()).await;
+            // Also if it failed: it may be stored all the same.
             (me.standing_changed)();
+            me.kept_out.invalidate(&[user]).await;
+            let ended = outcome?.ok_or_else(|| Error::not_found(format_args!("user {name:?}")))?;
             tracing::info!(%user, suspended = request.suspended, sessions = ended.len(), "an account was suspended or let in");
+            let mut kept_out = me.bots_of(user).await?;
+            me.kept_out.invalidate(&kept_out).await;
             if request.suspended {
-                let mut kept_out = me.bots_of(user).await?;
                 kept_out.push(user);
                 let ended = ended.into_iter().map(|(_, session)| session).collect();
                 me.closed(&kept_out, AccountClosed::Suspended, ended).await;

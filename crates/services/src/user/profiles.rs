@@ -45,11 +45,15 @@ impl Service {
             status_line: request.status_line.map(line).transpose()?,
             language: request.language.map(|language| text::language(&language)).transpose()?,
         };
+        let before = self.store.account(user).await?.ok_or_else(|| Error::not_found("the account"))?;
         let call = call.clone();
         self.whole(async move |me| {
-            let changed = me.store.update_profile(user, change, me.clock.now_ms()).await?;
-            let changed = changed.ok_or_else(|| Error::not_found("the account"))?;
-            me.changed(user, &[name_key(&changed.name)]).await;
+            let outcome = me.store.update_profile(user, change, me.clock.now_ms()).await;
+            // Who was renamed meanwhile has another name than before.
+            let now = outcome.as_ref().ok().and_then(|changed| changed.as_ref());
+            let names = now.map(|now| name_key(&now.name)).into_iter().chain([name_key(&before.user.name)]);
+            me.changed(user, &names.collect::<Vec<_>>()).await;
+            outcome?.ok_or_else(|| Error::not_found("the account"))?;
             me.relay(&call).await;
             me.own(&call, user).await
         })
@@ -63,12 +67,12 @@ impl Service {
         let call = call.clone();
         self.whole(async move |me| {
             let now_ms = me.clock.now_ms();
-            let renamed = me.store.rename(user, name.to_string(), name.key(), now_ms, now_ms - ms(NAME_KEPT)).await?;
-            if renamed.is_none() {
+            let outcome = me.store.rename(user, name.to_string(), name.key(), now_ms, now_ms - ms(NAME_KEPT)).await;
+            me.changed(user, &[name_key(&before.user.name), name.key()]).await;
+            if outcome?.is_none() {
                 return Err(name_taken(&name));
             }
             me.renamed.add(user, name.to_string(), now_ms, now_ms + ms(me.config.tokens_live()));
-            me.changed(user, &[name_key(&before.user.name), name.key()]).await;
             me.relay(&call).await;
             me.own(&call, user).await
         })
@@ -166,7 +170,8 @@ impl Service {
         Ok(wire::Users { users, next_page: next.unwrap_or_default() })
     }
 
-    /// What everybody may know of a user has changed.
+    /// What everybody may know of a user has changed. To be called whatever the store answered: what failed may be stored all
+    /// the same, and the retry knows nothing of a former name.
     pub(super) async fn changed(&self, user: UserId, name_keys: &[String]) {
         let keys: Vec<&str> = name_keys.iter().map(String::as_str).collect();
         self.by_name.invalidate(&keys).await;

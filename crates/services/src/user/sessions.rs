@@ -20,6 +20,11 @@ const ENDED_BATCH_MAX: usize = 100;
 /// Attempts to make room for a new session by ending the oldest one.
 const SESSION_ATTEMPTS_MAX: usize = 3;
 
+/// That an account is kept out, as the cache holds it. Asked for each token and key that is refused, and nothing else: who
+/// comes again and again with what has ended should cost little.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct KeptOut {}
+
 impl Service {
     pub(super) fn new_session(&self, device: &str) -> Result<(NewSession, String)> {
         let (token, refresh) = self.tokens.new_refresh()?;
@@ -108,8 +113,12 @@ impl Service {
 
     /// What a token or key of this user is refused with that has `ended`: if the account is kept out, that is why.
     pub(super) async fn refusal(&self, user: UserId, ended: Error) -> Error {
-        match self.store.account(user).await {
-            Ok(Some(account)) if account.suspended => suspended(),
+        let load = || async {
+            let account = self.store.account(user).await?;
+            Ok(account.filter(|account| account.suspended).map(|_| KeptOut {}))
+        };
+        match self.kept_out.get(user, load).await {
+            Ok(Some(KeptOut {})) => suspended(),
             // If it cannot be found out, what is known is told.
             _ => ended,
         }

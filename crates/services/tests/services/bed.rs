@@ -18,11 +18,15 @@ use services::{
 use store::sqlite::{SqliteConfig, SqliteStore};
 use tokio::time::Instant;
 
+use crate::doubtful::Doubtful;
+
 pub(crate) const GATEWAY: GatewayId = GatewayId::new(1);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct System {
     pub(crate) store: SqliteStore,
+    /// What the message service has for its store: the same.
+    pub(crate) messages: Arc<Doubtful>,
     pub(crate) queue: Arc<LocalQueue>,
     pub(crate) clock: Clock,
     pub(crate) message: Arc<message::Service>,
@@ -39,13 +43,13 @@ impl System {
 
     pub(crate) async fn open(dir: Arc<tempfile::TempDir>, config: message::Config, clock: Clock) -> Self {
         let store = SqliteStore::open(SqliteConfig::new(dir.path())).unwrap();
-        let shared = Arc::new(store.clone());
+        let (shared, messages) = (Arc::new(store.clone()), Arc::new(Doubtful::new(store.clone())));
         let queue = Arc::new(LocalQueue::new());
         let cache = Arc::new(LocalCache::default());
         let ids = Arc::new(IdGenerator::new(NodeNumber::new(0).unwrap()));
         let (message, message_tasks) = message::Service::start(
             &config,
-            shared.clone(),
+            messages.clone(),
             queue.clone(),
             ids.clone(),
             clock.clone(),
@@ -74,14 +78,14 @@ impl System {
         let (user, user_tasks) = user::Service::start(config, parts).await.unwrap();
         let config = group::Config { info_ttl: Duration::from_secs(60).into() };
         let group = group::Service::new(&config, shared, cache, user.clone(), message.clone(), ids, clock.clone());
-        Self { store, queue, clock, message, user, group, tasks: (message_tasks, user_tasks), dir }
+        Self { store, messages, queue, clock, message, user, group, tasks: (message_tasks, user_tasks), dir }
     }
 
     pub(crate) async fn restart(self) -> Self {
         let (dir, clock) = (self.dir.clone(), self.clock.clone());
         self.tasks.0.stop().await;
         self.tasks.1.stop().await;
-        drop((self.message, self.user, self.group));
+        drop((self.message, self.user, self.group, self.messages));
         self.store.close().await;
         drop(self.store);
         Self::open(dir, message::Config::default(), clock).await

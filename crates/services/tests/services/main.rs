@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod bed;
+#[path = "../doubtful/mod.rs"]
+mod doubtful;
 mod groups;
 mod sends;
 mod sessions;
+mod unknown;

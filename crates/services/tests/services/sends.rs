@@ -93,7 +93,7 @@ async fn a_change_of_members_that_a_crash_left_untold_is_told_once() {
         };
         system.store.append(vec![entry]).await.unwrap()[0].as_ref().unwrap();
         system.store.close().await;
-        drop((system.message, system.user, system.group, system.store));
+        drop((system.message, system.user, system.group, system.messages, system.store));
         System::open(dir, message::Config::default(), clock).await
     };
     let entered = Kind::GroupEntered(wire::GroupEntered { group: group.get() });

@@ -25,11 +25,15 @@ use services::{
 use store::sqlite::{SqliteConfig, SqliteStore};
 use tokio::time::Instant;
 
+use crate::doubtful::Doubtful;
+
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const DAY_MS: i64 = 86_400_000;
 
 pub(crate) struct Bed {
     pub(crate) store: SqliteStore,
+    /// What the user service has for its store: the same.
+    pub(crate) users: Arc<Doubtful>,
     pub(crate) queue: Arc<LocalQueue>,
     pub(crate) clock: Clock,
     /// How often it was told that accounts were kept out, let in or ended.
@@ -48,7 +52,7 @@ impl Bed {
 
     async fn open(dir: Arc<tempfile::TempDir>, clock: Clock) -> Self {
         let store = SqliteStore::open(SqliteConfig::new(dir.path())).unwrap();
-        let shared = Arc::new(store.clone());
+        let (shared, users) = (Arc::new(store.clone()), Arc::new(Doubtful::new(store.clone())));
         let (queue, cache) = (Arc::new(LocalQueue::new()), Arc::new(LocalCache::default()));
         let ids = IdGenerator::new(NodeNumber::new(0).unwrap()).after(store.newest_id().await.unwrap());
         let ids = Arc::new(ids);
@@ -75,7 +79,7 @@ impl Bed {
             standing_changed: Arc::new(move || {
                 changed.fetch_add(1, Ordering::Relaxed);
             }),
-            store: shared.clone(),
+            store: users.clone(),
             webhooks: shared.clone(),
             cache: cache.clone(),
             queue: queue.clone(),
@@ -87,14 +91,15 @@ impl Bed {
         let (user, user_tasks) = user::Service::start(config, parts).await.unwrap();
         let config = group::Config { info_ttl: Duration::from_secs(60).into() };
         let group = group::Service::new(&config, shared, cache, user.clone(), message.clone(), ids, clock.clone());
-        Self { store, queue, clock, standings_changed, message, user, group, tasks: (message_tasks, user_tasks), dir }
+        let tasks = (message_tasks, user_tasks);
+        Self { store, users, queue, clock, standings_changed, message, user, group, tasks, dir }
     }
 
     pub(crate) async fn restart(self) -> Self {
         let (dir, clock) = (self.dir.clone(), self.clock.clone());
         self.tasks.1.stop().await;
         self.tasks.0.stop().await;
-        drop((self.message, self.user, self.group));
+        drop((self.message, self.user, self.group, self.users));
         self.store.close().await;
         drop(self.store);
         Self::open(dir, clock).await

@@ -105,6 +105,36 @@ async fn a_revoked_key_stops_at_once_and_its_connections_are_closed() {
 }
 
 #[tokio::test]
+async fn whoever_comes_again_and_again_with_a_key_that_is_not_good_costs_a_few_look_ups() {
+    let bed = Bed::start().await;
+    let alice = bed.register("alice").await;
+    let bot = bed.bot(&alice, "helper").await;
+    let key = bed.api_key(&alice, bot, &[Scope::Read]).await;
+    bed.user.revoke_api_key(&by(&alice), wire::RevokeApiKey { bot, key: key.id }).await.unwrap();
+    let made_up = format!("mpk_{}", "A".repeat(43));
+    // So that nothing is cached.
+    let bed = bed.restart().await;
+    let mut looked = 0;
+    for (secret, kept_out, wanted) in [
+        (made_up.as_str(), false, ErrorCode::Unauthenticated),
+        (key.secret.as_str(), false, ErrorCode::Unauthenticated),
+        (key.secret.as_str(), true, ErrorCode::Suspended),
+    ] {
+        if kept_out {
+            let suspend = wire::Suspend { name: "alice".into(), suspended: true };
+            bed.user.suspend(&nobody(), suspend).await.unwrap();
+        }
+        for _ in 0..100 {
+            assert_eq!(code_of(bed.authenticate(secret)).await, wanted);
+        }
+        let before = looked;
+        looked = bed.users.asked(&["api_key", "api_key_bot", "account"]);
+        // The key; whose it was; whether that one is kept out.
+        assert!((1..=3).contains(&(looked - before)), "{} for {wanted:?}", looked - before);
+    }
+}
+
+#[tokio::test]
 async fn a_webhook_begins_now_and_is_its_owners() {
     let bed = Bed::start().await;
     let (alice, bob) = (bed.register("alice").await, bed.register("bob").await);

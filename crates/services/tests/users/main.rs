@@ -6,6 +6,9 @@ mod bed;
 mod bots;
 mod closing;
 mod contacts;
+#[path = "../doubtful/mod.rs"]
+mod doubtful;
 mod profiles;
 mod reports;
 mod telling;
+mod unknown;
