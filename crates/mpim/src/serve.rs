@@ -32,7 +32,7 @@ use webhooks::Webhooks;
 
 use self::{back_ends::Connected, deliver::Delivering, discovery::Discovery};
 use crate::{
-    assembly::{BackEnds, Local, Role, Stores},
+    assembly::{Local, Role},
     config::{Config, Lifetimes},
     logging::Levels,
     monitor::{Exposition, Monitor, Readiness},
@@ -58,7 +58,8 @@ pub struct Listeners {
 /// The running process. To be ended with [`stop`](Self::stop); dropped or killed instead, it loses nothing acknowledged.
 pub struct Node {
     gateway: Option<Gateway>,
-    webhooks: Option<Webhooks>,
+    /// What delivers webhooks, and that it does, as others see it.
+    webhooks: Option<(Webhooks, Registration)>,
     registrations: Vec<Registration>,
     server: Option<rpc::Server>,
     local: Local,
@@ -88,30 +89,23 @@ impl Node {
         let services: Vec<Role> = roles.iter().copied().filter(|role| *role != Role::Gateway).collect();
         let back_ends = back_ends::connect(config, !services.is_empty(), &readiness).await?;
         back_ends.show(&mut metrics, &mut tasks);
-        let Connected { registry, queue, stores } = back_ends;
-        let shared: Arc<dyn registry::Registry> = Arc::new(registry.clone());
-        let ids = node_number::ids(&shared, stores.as_ref().map(|(store, _)| &**store), &mut tasks).await?;
+        let shared: Arc<dyn registry::Registry> = Arc::new(back_ends.registry.clone());
+        let store = back_ends.stores.as_ref().map(|(store, _)| &**store);
+        let ids = node_number::ids(&shared, store, &mut tasks).await?;
 
         let security = config.rpc_security().map_err(anyhow::Error::msg)?;
         let rpc_metrics = rpc::Metrics::new(&mut metrics);
         let discovery = Discovery::start(&*shared, &security, &config.rpc_channel(), &rpc_metrics, &readiness).await?;
         let lifetimes = Lifetimes::of(config);
-        let local = match &stores {
+        let local = match back_ends.of_services(&lifetimes, &ids) {
             None => Local::default(),
-            Some((store, cache)) => {
-                let back_ends = BackEnds {
-                    stores: Stores::of(store),
-                    cache: cache.clone(),
-                    lifetimes: lifetimes.clone(),
-                    queue: queue.clone(),
-                    ids: Arc::clone(&ids),
-                    clock: Clock::system(),
-                };
+            Some(back_ends) => {
                 let remote = Some(&discovery.services);
                 Local::start(&services, config, back_ends, config.token_key(), remote, &mut metrics).await?
             }
         };
 
+        let Connected { registry, queue, stores } = back_ends;
         let mut node = Self {
             gateway: None,
             webhooks: None,
@@ -179,11 +173,7 @@ impl Node {
             bell: self.local.bell.clone(),
         };
         let own = instance(config, Role::User, advertised(config, server.address()));
-        let delivering = deliver::start(config, &self.registry, own, with, metrics, &mut self.tasks).await?;
-        if let Some((webhooks, registration)) = delivering {
-            self.webhooks = Some(webhooks);
-            self.registrations.push(registration);
-        }
+        self.webhooks = deliver::start(config, &self.registry, own, with, metrics, &mut self.tasks).await?;
         Ok(())
     }
 
@@ -237,10 +227,11 @@ impl Node {
         if let Some(gateway) = &self.gateway {
             gateway.leave();
         }
-        // Clients need not wait for webhooks' farewells.
+        // Clients need not wait for webhooks' farewells, nor others for the share that nobody delivers here any more.
         let webhooks = async {
-            if let Some(webhooks) = self.webhooks {
+            if let Some((webhooks, registration)) = self.webhooks {
                 webhooks.stop().await;
+                drop(registration);
             }
         };
         let clients = async {

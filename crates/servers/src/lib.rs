@@ -11,11 +11,15 @@ mod port;
 mod process;
 mod program;
 mod redis;
+#[cfg(feature = "secured")]
+mod secured;
 mod system;
 mod zookeeper;
 
 use std::{io, path::PathBuf};
 
+#[cfg(feature = "secured")]
+pub use self::secured::SecuredRedis;
 pub use self::{
     known::Known,
     mariadb::MariaDb,

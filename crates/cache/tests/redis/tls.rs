@@ -1,77 +1,24 @@
 //! Over TLS, as `rediss`: with servers whose certificate this machine does not trust, and a process that does.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Stdio,
-};
-
 use cache::{Cache as _, redis::RedisCache};
-use servers::{Lifetime, Redis, RedisCluster, Security, Sentinel, Tls};
-use tokio::process::Command;
+use servers::SecuredRedis;
 
 use crate::{bed, contract::clients, near::copies_are_dropped_when_another_process_invalidates};
 
-/// The servers, in the environment of the process that trusts them.
-const URLS: &str = "REDIS_TLS_URLS";
-
-/// A certificate that nobody trusts yet, and its key.
-fn certificate(dir: &Path) -> [PathBuf; 2] {
-    fs::create_dir_all(dir).unwrap();
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".into()]).unwrap();
-    let files = ["certificate.pem", "key.pem"].map(|name| dir.join(name));
-    fs::write(&files[0], made.cert.pem()).unwrap();
-    fs::write(&files[1], made.signing_key.serialize_pem()).unwrap();
-    files
-}
-
-fn tls_hosts<'a>(servers: impl IntoIterator<Item = &'a Redis>) -> String {
-    let hosts: Vec<String> = servers.into_iter().map(|server| server.tls_address().unwrap().to_string()).collect();
-    hosts.join(",")
-}
-
-/// The authorities that are trusted are those of the machine unless the environment names others, which a process cannot change of
-/// itself: so this test starts itself again.
 #[tokio::test]
 async fn servers_are_spoken_to_over_tls_if_their_certificate_is_trusted_and_otherwise_not() {
-    if let Some(urls) = env::var_os(URLS) {
-        for url in urls.to_str().unwrap().split(' ') {
-            all_goes_well(url).await;
+    if let Some(urls) = SecuredRedis::trusted() {
+        for url in urls {
+            all_goes_well(&url).await;
         }
         return;
     }
-    let dir = bed::dir("cache-tls");
-    let [certificate, key] = certificate(&dir);
-    let tls = Some(Tls { certificate: &certificate, key: &key });
-    let security = Security { password: "servers", sentinel_password: "sentinels", tls };
-    let alone = Redis::start_secured("redis", &dir, security, &[], Lifetime::Bound).await.unwrap();
-    let cluster = RedisCluster::start(&dir.join("cluster"), security, Lifetime::Bound).await.unwrap();
-    let behind = Sentinel::start(&dir.join("sentinel"), security, Lifetime::Bound).await.unwrap();
-    let url = format!("rediss://:servers@{}/0", tls_hosts([&alone]));
-    let urls = [
-        url.clone(),
-        format!("rediss+cluster://:servers@{}", tls_hosts(&cluster.nodes)),
-        format!(
-            "rediss+sentinel://:servers@{}/{}?sentinel_password=sentinels",
-            tls_hosts(&behind.sentinels),
-            Sentinel::MASTER
-        ),
-    ];
-    let refused = RedisCache::start(&bed::config(&url)).unwrap().get(&["name:1".to_owned()]).await;
+    let redis = SecuredRedis::start(&bed::dir("cache-tls")).await.unwrap();
+    let refused = RedisCache::start(&bed::config(&redis.urls()[0])).unwrap().get(&["name:1".to_owned()]).await;
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("certificate"), "{refused}");
-
     let name = "tls::servers_are_spoken_to_over_tls_if_their_certificate_is_trusted_and_otherwise_not";
-    let output = Command::new(env::current_exe().unwrap())
-        .args([name, "--exact", "--nocapture"])
-        .envs([(URLS, urls.join(" ")), ("SSL_CERT_FILE", certificate.display().to_string())])
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    redis.run_trusted(name).await.unwrap();
 }
 
 async fn all_goes_well(url: &str) {

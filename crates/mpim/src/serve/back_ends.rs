@@ -5,12 +5,18 @@ use std::sync::Arc;
 use anyhow::bail;
 use cache::redis::RedisCache;
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry as Metrics};
+use protocol::IdGenerator;
 use queue::redis::RedisQueue;
 use registry::ZooKeeperRegistry;
+use services::Clock;
 use store::mysql::MysqlStore;
 use tokio::task::JoinSet;
 
-use crate::{config::Config, monitor::Readiness};
+use crate::{
+    assembly::{BackEnds, Stores},
+    config::{Config, Lifetimes},
+    monitor::Readiness,
+};
 
 /// Connections to the other programs.
 pub(super) struct Connected {
@@ -21,6 +27,19 @@ pub(super) struct Connected {
 }
 
 impl Connected {
+    /// What services stand on, if there are to be any.
+    pub(super) fn of_services(&self, lifetimes: &Lifetimes, ids: &Arc<IdGenerator>) -> Option<BackEnds> {
+        let (store, cache) = self.stores.as_ref()?;
+        Some(BackEnds {
+            stores: Stores::of(store),
+            cache: cache.clone(),
+            lifetimes: lifetimes.clone(),
+            queue: self.queue.clone(),
+            ids: Arc::clone(ids),
+            clock: Clock::system(),
+        })
+    }
+
     /// Has their figures in the metrics.
     pub(super) fn show(&self, metrics: &mut Metrics, tasks: &mut JoinSet<()>) {
         self.queue.metrics().register(metrics.sub_registry_with_prefix("mpim"));
