@@ -291,7 +291,8 @@ pub enum Refused {
     /// They are no friends, or there is no request to answer or to take back.
     #[error("there is nothing of the kind to change")]
     NothingThere,
-    /// It is so already: there is nothing to tell, and nothing was appended. Not a failure.
+    /// It is so already, such as that all who are to enter a group are members: there is nothing to tell, and nothing was
+    /// appended. Not a failure.
     #[error("it is so already")]
     Unchanged,
 }

@@ -21,6 +21,12 @@ struct Moves {
     owner_exits: bool,
 }
 
+impl Moves {
+    fn is_empty(&self) -> bool {
+        self.entering.is_empty() && self.exiting.is_empty()
+    }
+}
+
 pub(super) fn append<L: Ledger>(
     ledger: &mut L,
     entry: &NewEntry,
@@ -48,6 +54,10 @@ pub(super) fn append<L: Ledger>(
     let was_member = ledger.member(conversation, entry.sender)?.is_some();
     if let Err(refused) = may_move(ledger, entry, membership, log, &moves)? {
         return Ok(Err(refused));
+    }
+    if moves.is_empty() && is_for_moves(membership) {
+        // Somebody else was faster: what members read is not told twice.
+        return Ok(Err(Refused::Unchanged));
     }
 
     if existing.is_none() {
@@ -79,6 +89,15 @@ pub(super) fn append<L: Ledger>(
         exited: moves.exiting,
         ..appended(entry, after)
     }))
+}
+
+/// Whether members who enter and exit are all that there is to it.
+fn is_for_moves(membership: &Membership) -> bool {
+    let Membership { create, enter, exit, ban, lift, roles, mute, nickname, change, dissolve, at_least: _, above: _ } =
+        membership;
+    let moves = !enter.is_empty() || !exit.is_empty();
+    let else_empty = ban.is_empty() && lift.is_empty() && roles.is_empty() && mute.is_empty() && nickname.is_none();
+    moves && else_empty && !create && !dissolve && *change == GroupChanged::default()
 }
 
 /// What the membership asks for that is not so already. Whoever is to enter and to exit, exits.

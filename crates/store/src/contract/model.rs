@@ -281,6 +281,10 @@ impl Model {
                 exited.push(*user);
             }
         }
+        let asked_to_move = !membership.enter.is_empty() || !membership.exit.is_empty();
+        if asked_to_move && entered.is_empty() && exited.is_empty() && !membership.create {
+            return Err(Refused::Unchanged);
+        }
         let position = log.entries.len() as u64 + 1;
         log.read.insert(entry.sender, position);
         log.read.extend(entered.iter().map(|user| (*user, position)));
