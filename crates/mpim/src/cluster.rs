@@ -201,14 +201,17 @@ async fn stop(system: &mut System, kept: &[Member], tell: &mut impl FnMut(&str))
             continue;
         }
         let (ran, in_time) = (member.process.is_running(), member.process.stop(STOP_WITHIN).await);
-        let how = match (ran, in_time, system.kill_rest(member).await) {
-            (true, true, _) => "stopped",
-            (true, false, _) => "killed: it did not stop in time",
-            (false, _, true) => "had ended by itself: what it had left behind was killed",
-            (false, _, false) if member.process == Known::NOT_STARTED => "had not been started",
-            (false, _, false) => "had ended by itself",
+        let left_processes = system.kill_rest(member).await;
+        let how = match (ran, in_time) {
+            (true, true) => Some("stopped"),
+            (true, false) => Some("killed: it did not stop in time"),
+            (false, _) if left_processes => Some("had ended by itself: what it had left behind was killed"),
+            (false, _) if member.process == Known::NOT_STARTED => None,
+            (false, _) => Some("had ended by itself"),
         };
-        tell(&format!("{} {how}", member.name));
+        if let Some(how) = how {
+            tell(&format!("{} {how}", member.name));
+        }
         if kept.is_empty() {
             system.members.pop();
             // Also where that cannot be written down, the rest is stopped.

@@ -150,6 +150,11 @@ async fn a_cluster_comes_up_is_used_and_goes_down_without_a_trace_and_its_data_s
 
     let second = cluster.run(&["up"]).await;
     assert!(second.success && second.error.contains("all of it runs already"), "{}", second.error);
+    let (_, nobody_reads) = std::io::pipe().unwrap();
+    let mut status = Command::new(MPIM);
+    status.args(["cluster", "status", "--dir"]).arg(&cluster.dir).envs(ENVIRONMENT).stdout(nobody_reads);
+    let status = status.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().await.unwrap();
+    assert!(status.status.success() && status.stderr.is_empty(), "{}", String::from_utf8_lossy(&status.stderr));
     let larger = cluster.run(&["up", "--gateways", "3"]).await;
     assert!(!larger.success && larger.error.contains("--gateways 2; to have another number"), "{}", larger.error);
     assert_eq!(cluster.processes(), processes, "and neither changes anything");
