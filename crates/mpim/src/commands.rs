@@ -8,7 +8,7 @@ mod config;
 mod serve;
 mod up;
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use clap::Subcommand;
 
@@ -32,7 +32,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Runs the command to its end.
+    /// Runs the command to its end. A reader of the output that has gone (`… | head`) is no error.
     ///
     /// # Errors
     ///
@@ -52,8 +52,17 @@ impl Command {
         });
         // What reads the terminal cannot be interrupted; nothing else is left.
         runtime.shutdown_background();
-        code
+        match code {
+            // Whoever reads has seen enough.
+            Err(error) if is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
+            code => code,
+        }
     }
+}
+
+/// Standard output is the only pipe that commands write to; errors of sockets bear other types on top.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// The environment as far as it is text: what is not cannot be a setting.

@@ -1,6 +1,6 @@
 //! Processes that another process started.
 
-use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _, time::Duration};
+use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _, path::Path, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill, killpg},
@@ -12,6 +12,10 @@ use crate::Program;
 
 /// Between two looks at a process that ends.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The kernel ends what is killed in far less, unless a disk hangs.
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
+/// How the name of a file ends in which a process has written down who it is.
+const RECORD: &str = "process";
 
 /// A process that was started by [`Process::start`](crate::Process::start), perhaps by another process, which has ended. It is
 /// known by its id and by when it began: the system gives ids out again.
@@ -24,6 +28,23 @@ pub struct Known {
 }
 
 impl Known {
+    /// Stands for a process that is to be started: it never runs.
+    pub const NOT_STARTED: Self = Self { id: 0, began: 0 };
+
+    /// What a [detached](crate::Lifetime::Detached) process named `name` has written down in its directory as it was started
+    /// last, whether it runs still or not; `None` if there was none.
+    pub fn recorded(dir: &Path, name: &str) -> Option<Self> {
+        let stat = fs::read_to_string(dir.join(format!("{name}.{RECORD}"))).ok()?;
+        Some(Self { id: stat.split(' ').next()?.parse().ok()?, began: fields(&stat)?.get(BEGAN)?.parse().ok()? })
+    }
+
+    /// All that is [recorded](Self::recorded) in a directory.
+    pub(crate) fn all_recorded(dir: &Path) -> Vec<Self> {
+        let names =
+            fs::read_dir(dir).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter_map(|name| Self::recorded(dir, name.strip_suffix(RECORD)?.strip_suffix('.')?)).collect()
+    }
+
     /// The process that has this id now; `None` if there is none.
     pub fn of(id: u32) -> Option<Self> {
         began(id).map(|began| Self { id, began })
@@ -64,6 +85,43 @@ impl Known {
         }
     }
 
+    /// Ends at once what runs in the group of this process, itself included, in `dir` or below: what it started outlives it if
+    /// it was killed. Tells whether there was anything.
+    pub(crate) async fn kill_group(self, dir: &Path) -> bool {
+        let found = !self.group(dir).is_empty();
+        let end = Instant::now() + KILLED_WITHIN;
+        loop {
+            let group = self.group(dir);
+            if group.is_empty() || Instant::now() > end {
+                return found;
+            }
+            for id in group {
+                // It may end meanwhile: that is looked at.
+                let _ = kill(id, Signal::SIGKILL);
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// The system gives the id out again only when nobody is left in the group; so whoever else has it, with a group of its own,
+    /// is told by when it began, and by where it works.
+    fn group(self, dir: &Path) -> Vec<Pid> {
+        let Ok(dir) = dir.canonicalize() else { return Vec::new() };
+        if self == Self::NOT_STARTED || began(self.id).is_some_and(|began| began != self.began) {
+            return Vec::new();
+        }
+        let is_of_group = |id: &u32| {
+            let Some(stat) = stat(*id) else { return false };
+            let number = |field: usize| stat.get(field).and_then(|text| text.parse::<u64>().ok());
+            number(GROUP) == Some(self.id.into())
+                && number(BEGAN).is_some_and(|began| began >= self.began)
+                && fs::read_link(format!("/proc/{id}/cwd")).is_ok_and(|cwd| cwd.starts_with(&dir))
+        };
+        let ids = fs::read_dir("/proc").into_iter().flatten();
+        let ids = ids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+        ids.filter(is_of_group).filter_map(|id| i32::try_from(id).ok().map(Pid::from_raw)).collect()
+    }
+
     /// What it runs, so that the same may be started again under this name; `None` if it has ended, or belongs to another user.
     pub fn program(self, name: &str) -> Option<Program> {
         let proc = |file: &str| format!("/proc/{}/{file}", self.id);
@@ -102,13 +160,22 @@ impl Known {
 /// Of the kernel's clock for processes, on all of Linux's platforms that we know.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// The fields of `/proc/ID/stat` from the state on; `None` for one that has ended, also if nobody has waited for it yet.
+/// Of [`fields`]: the process group.
+const GROUP: usize = 2;
+/// Of [`fields`]: when it began.
+const BEGAN: usize = 19;
+
+/// The [`fields`] of `/proc/ID/stat`; `None` for one that has ended, also if nobody has waited for it yet.
 fn stat(id: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The name before it, in parentheses, may hold spaces and parentheses.
-    let fields: Vec<String> = stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect();
+    let fields = fields(&stat)?;
     fields.first().filter(|state| !["Z", "X"].contains(&state.as_str()))?;
     Some(fields)
+}
+
+/// Those of a `stat` from the state on. The name before it, in parentheses, may hold spaces and parentheses.
+fn fields(stat: &str) -> Option<Vec<String>> {
+    Some(stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
 }
 
 /// Of a process and of those that it started, such as Nginx's workers.
@@ -121,13 +188,11 @@ fn cpu_ticks(id: u32) -> Option<u64> {
 }
 
 fn began(id: u32) -> Option<u64> {
-    stat(id)?.get(19)?.parse().ok()
+    stat(id)?.get(BEGAN)?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::{Lifetime, Process, find};
 
@@ -153,6 +218,32 @@ mod tests {
         let mut again = Process::start(program, Lifetime::Bound).unwrap();
         again.until(Duration::from_secs(10), async || has("a=b\na=b\n").await).await.unwrap();
         assert_ne!(again.id(), first.id());
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_has_left_behind_is_ended_and_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let work = dir.path().join("a");
+        let program = |name, dir: &Path, script| Program::new(name, find("sh", "dash").unwrap(), dir, ["-c", script]);
+        let mut other = Process::start(program("other", dir.path(), "exec sleep 1000"), Lifetime::Bound).unwrap();
+        let script = "sleep 1000 & echo $! > child; wait";
+        let mut parent = Process::start(program("parent", &work, script), Lifetime::Detached).unwrap();
+        let known = Known::of(parent.id()).unwrap();
+        assert_eq!(Known::recorded(&work, "parent"), Some(known), "it has written down who it is");
+        assert_eq!(Known::all_recorded(&work), [known]);
+        let child = || fs::read_to_string(work.join("child")).ok()?.trim().parse().ok();
+        parent.until(Duration::from_secs(10), async || child().is_some()).await.unwrap();
+        let child = Known::of(child().unwrap()).unwrap();
+        kill(Pid::from_raw(parent.id().try_into().unwrap()), Signal::SIGKILL).unwrap();
+        parent.leave();
+        while parent.is_running() {
+            sleep(LOOK_AGAIN).await;
+        }
+        assert!(!known.is_running() && child.is_running());
+        assert!(!Known { began: child.began + 1, ..known }.kill_group(&work).await, "a later one of this id");
+        assert!(!known.kill_group(&dir.path().join("b")).await && child.is_running(), "of another directory");
+        assert!(known.kill_group(&work).await && !child.is_running());
+        assert!(!known.kill_group(&work).await && other.is_running());
     }
 
     #[tokio::test]

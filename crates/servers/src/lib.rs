@@ -28,7 +28,7 @@ pub use self::{
     process::{Lifetime, Process},
     program::{Program, find},
     redis::{Redis, RedisCluster, Security, Sentinel, Tls, answers},
-    system::{Member, System},
+    system::{Lock, Member, System},
     zookeeper::{Ensemble, ZooKeeper},
 };
 
@@ -61,6 +61,9 @@ pub enum Error {
     /// No system was started in a directory.
     #[error("there is no system in {}: start one by mpim cluster up, or name its directory", _0.display())]
     NoSystem(PathBuf),
+    /// Somebody else starts or stops the system of a directory.
+    #[error("another mpim cluster up or down works in {}: wait until it has ended", _0.display())]
+    Busy(PathBuf),
     /// Files or processes could not be handled.
     #[error("{0}: {1}")]
     Io(String, #[source] io::Error),

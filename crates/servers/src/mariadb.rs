@@ -4,17 +4,20 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
-use tokio::{io::AsyncReadExt as _, net::TcpStream, process::Command, time::timeout};
+use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 
 use crate::{Error, Lifetime, Process, Program, Result, find};
 
 const PACKAGE: &str = "mariadb-server";
+/// Where its data is made, in its directory.
+const NEW_DATA: &str = "data.new";
 /// It serves some 3 s after it was started on a new directory; one that recovers takes longer.
 const READY_WITHIN: Duration = Duration::from_secs(90);
+/// It makes the system tables in a second or two.
+const INSTALLED_WITHIN: Duration = Duration::from_secs(120);
 /// One look at whether it serves.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
@@ -41,7 +44,7 @@ impl MariaDb {
         let temporary = dir.join("tmp");
         fs::create_dir_all(&temporary).map_err(Error::io(temporary.display().to_string()))?;
         if !data.exists() {
-            install(dir, &data, &temporary).await?;
+            install(dir, &data, &temporary, lifetime).await?;
         }
         // A socket's path is at most some 100 bytes long, a directory's may be more: one relative to the working directory.
         let own = [
@@ -114,34 +117,25 @@ pub(crate) fn program() -> Result<PathBuf> {
 
 /// Makes the data directory with the system tables, all of it or nothing: beside its place, where it is begun anew if it was
 /// interrupted.
-async fn install(dir: &Path, data: &Path, temporary: &Path) -> Result<()> {
-    let new = data.with_extension("new");
+async fn install(dir: &Path, data: &Path, temporary: &Path, lifetime: Lifetime) -> Result<()> {
+    let new = dir.join(NEW_DATA);
     let at_new = || Error::io(new.display().to_string());
     if new.exists() {
         fs::remove_dir_all(&new).map_err(at_new())?;
     }
     fs::create_dir_all(&new).map_err(at_new())?;
-    let log = dir.join("mariadb-install-db.log");
-    let file = || fs::File::options().create(true).append(true).open(&log);
-    let failed = |what: String| {
-        let tail = fs::read_to_string(&log).unwrap_or_default();
-        Error::Failed { program: "mariadb-install-db".into(), what, log: log.clone(), tail }
-    };
-    let status = Command::new(find("mariadb-install-db", PACKAGE)?)
-        .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
-        .arg(format!("--datadir={}", new.display()))
-        .arg(format!("--user={}", user()))
-        .env("TMPDIR", temporary)
-        .stdin(Stdio::null())
-        .stdout(file().map_err(Error::io(log.display().to_string()))?)
-        .stderr(file().map_err(Error::io(log.display().to_string()))?)
-        .kill_on_drop(true)
-        .status()
-        .await
-        .map_err(Error::io("mariadb-install-db"))?;
-    if !status.success() {
-        return Err(failed(format!("ended: {status}")));
-    }
+    let arguments = [
+        "--no-defaults",
+        "--auth-root-authentication-method=normal",
+        "--skip-test-db",
+        // It is a script that takes a path apart where it holds a space: one relative to the working directory.
+        &format!("--datadir=./{NEW_DATA}"),
+        &format!("--user={}", user()),
+    ];
+    let environment = vec![("TMPDIR".into(), temporary.into())];
+    let program = Program::new("mariadb-install-db", find("mariadb-install-db", PACKAGE)?, dir, arguments);
+    let program = Program { environment, ..program };
+    Process::start(program, lifetime)?.succeeded(INSTALLED_WITHIN).await?;
     fs::rename(&new, data).map_err(at_new())
 }
 

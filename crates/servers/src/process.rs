@@ -2,8 +2,8 @@
 
 use std::{
     fs::{self, File},
-    io,
-    os::unix::process::CommandExt as _,
+    io::{self, Read as _, Write as _},
+    os::{fd::FromRawFd as _, unix::process::CommandExt as _},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Mutex, OnceLock, PoisonError, mpsc},
@@ -29,7 +29,8 @@ const TAIL_BYTES: usize = 2_000;
 pub enum Lifetime {
     /// As long as its [`Process`], and no longer than this process, however that ends.
     Bound,
-    /// Until it is stopped, also by others: it may outlive this process, once it is [left](Process::leave).
+    /// Until it is stopped, also by others: it may outlive this process, once it is [left](Process::leave), or if this one is
+    /// killed. So before it runs it writes down [who it is](crate::Known::recorded).
     Detached,
 }
 
@@ -90,6 +91,26 @@ impl Process {
                 return Err(self.failed(format!("did not serve within {within:?}")));
             }
             sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// It failed, or did not end within this time: then it is ended.
+    pub async fn succeeded(&mut self, within: Duration) -> Result<()> {
+        let end = Instant::now() + within;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => return Err(self.failed(format!("ended: {status}"))),
+                _ if Instant::now() > end => {
+                    self.kill();
+                    return Err(self.failed(format!("did not end within {within:?}")));
+                }
+                _ => sleep(LOOK_AGAIN).await,
+            }
         }
     }
 
@@ -200,10 +221,30 @@ fn command(program: &Program, lifetime: Lifetime) -> io::Result<Command> {
         .stderr(log)
         // Out of the terminal's reach: an interrupt is for this process. And so that all of it is killed at once.
         .process_group(0);
-    if lifetime == Lifetime::Bound {
-        die_with_parent(&mut command, program.last_signal);
+    match lifetime {
+        Lifetime::Bound => die_with_parent(&mut command, program.last_signal),
+        Lifetime::Detached => write_down_who_it_is(&mut command, File::create(program.record())?),
     }
     Ok(command)
+}
+
+/// Has the child write down its id and when it began, as the kernel tells them, before it becomes the program: there is no
+/// moment in which it runs and is not found, also if this process is killed meanwhile.
+#[allow(unsafe_code, reason = "the standard library has no safe way to run something between fork and exec")]
+fn write_down_who_it_is(command: &mut Command, mut record: File) {
+    // SAFETY: between fork and exec only async-signal-safe functions may be called; `open`, `read`, `write` and `close` are, and
+    // nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            let stat = libc::open(c"/proc/self/stat".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+            if stat < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let mut text = [0; 1024];
+            let length = File::from_raw_fd(stat).read(&mut text)?;
+            record.write_all(&text[..length])
+        });
+    }
 }
 
 /// Has the kernel send the child a signal when this process ends, however that comes about.

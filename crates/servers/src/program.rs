@@ -54,6 +54,12 @@ impl Program {
     pub fn log(&self) -> PathBuf {
         self.dir.join(format!("{}.log", self.name))
     }
+
+    /// Where it writes down who it is, if it is [detached](crate::Lifetime::Detached): see
+    /// [`Known::recorded`](crate::Known::recorded).
+    pub(crate) fn record(&self) -> PathBuf {
+        self.dir.join(format!("{}.process", self.name))
+    }
 }
 
 /// Looks for an executable in `PATH` and where Debian puts servers.

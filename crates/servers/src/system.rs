@@ -1,7 +1,8 @@
 //! Which processes make up a system on this machine.
 
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -12,6 +13,8 @@ use crate::{Error, Known, Process, Result};
 
 /// In the system's directory.
 const FILE: &str = "processes.json";
+/// In the system's directory: locked by who starts or stops.
+const LOCK: &str = "lock";
 
 /// The processes of a system, in the order in which they were started. Kept in a file in the system's directory, so that other
 /// commands find them.
@@ -22,6 +25,12 @@ pub struct System {
     pub members: Vec<Member>,
 }
 
+/// Says that nobody else starts or stops a system's processes, until it is dropped, or who holds it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
 /// A process of a system.
 #[derive(Debug, Clone)]
 pub struct Member {
@@ -29,7 +38,7 @@ pub struct Member {
     pub name: String,
     /// Where it is reached; of a process of MPIM where it tells how it is.
     pub address: SocketAddr,
-    /// The process.
+    /// The process; [not started](Known::NOT_STARTED) while it is only planned.
     pub process: Known,
 }
 
@@ -98,6 +107,27 @@ impl System {
         Self::read(path)
     }
 
+    /// Keeps others from starting and stopping processes of the system in `dir`, which is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] if another does; the file of the lock cannot be made.
+    pub fn lock(dir: &Path) -> Result<Lock> {
+        let path = dir.join(LOCK);
+        let what = || Error::io(path.display().to_string());
+        let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(what())?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(Error::Busy(dir.to_owned())),
+            Err(TryLockError::Error(error)) => Err(what()(error)),
+        }
+    }
+
+    /// The directory of a member.
+    fn dir(&self, name: &str) -> PathBuf {
+        self.path.with_file_name(name)
+    }
+
     fn read(path: PathBuf) -> Result<Self> {
         let what = || path.display().to_string();
         let rows: Vec<Row> = match fs::read(&path) {
@@ -105,10 +135,41 @@ impl System {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(Error::io(what())(error)),
         };
-        let member =
-            |row: Row| Member { name: row.name, address: row.address, process: Known { id: row.id, began: row.began } };
-        let members = rows.into_iter().map(member).collect();
-        Ok(Self { path, members })
+        let mut system = Self { path, members: Vec::new() };
+        for Row { name, address, id, began } in rows {
+            let mut process = Known { id, began };
+            // Who was to start it may have been killed: then it has told by itself who it is, if it was started.
+            if process == Known::NOT_STARTED {
+                process = Known::recorded(&system.dir(&name), &name).unwrap_or(process);
+            }
+            system.members.push(Member { name, address, process });
+        }
+        Ok(system)
+    }
+
+    /// Writes down which processes there are to be, in this order, before they are started. Those that run stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn plan(&mut self, processes: impl IntoIterator<Item = (String, SocketAddr)>) -> Result<()> {
+        let member = |(name, address): (String, SocketAddr)| {
+            let runs = self.members.iter().find(|member| member.name == name && member.process.is_running());
+            runs.cloned().unwrap_or(Member { name, address, process: Known::NOT_STARTED })
+        };
+        self.members = processes.into_iter().map(member).collect();
+        self.save()
+    }
+
+    /// Ends at once what a member that has ended has left behind: processes that it had started, and those that had made its
+    /// directory ready. Tells whether there was anything.
+    pub async fn kill_rest(&self, member: &Member) -> bool {
+        let dir = self.dir(&member.name);
+        let mut found = false;
+        for process in Known::all_recorded(&dir).into_iter().chain([member.process]) {
+            found |= process.kill_group(&dir).await;
+        }
+        found
     }
 
     /// Takes one that was started, in the place of one that had its name, and writes the file.
@@ -149,6 +210,7 @@ impl System {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Lifetime, Program};
 
     fn member(name: &str, id: u32) -> Member {
         Member { name: name.into(), address: ([127, 0, 0, 1], 80).into(), process: Known { id, began: 1 } }
@@ -165,6 +227,30 @@ mod tests {
         let found = System::existing(dir.path()).unwrap().members;
         let found: Vec<_> = found.iter().map(|member| (&*member.name, member.process.id)).collect();
         assert_eq!(found, [("redis-cache", 1), ("gateway-001", 4), ("nginx", 3)]);
+    }
+
+    #[test]
+    fn a_directory_has_one_who_starts_or_stops() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = System::lock(dir.path()).unwrap();
+        let error = System::lock(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("another mpim cluster up or down works in"), "{error}");
+        drop(held);
+        System::lock(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_was_planned_is_found_as_soon_as_it_is_started_also_if_nobody_remembers_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = ([127, 0, 0, 1], 80).into();
+        let mut system = System::open(dir.path()).unwrap();
+        system.plan(["redis-cache", "redis-queue"].map(|name| (name.to_owned(), address))).unwrap();
+        let work = dir.path().join("redis-cache");
+        let program = Program::new("redis-cache", crate::find("sleep", "coreutils").unwrap(), &work, ["1000"]);
+        let started = Process::start(program, Lifetime::Detached).unwrap();
+        let found = System::existing(dir.path()).unwrap().members;
+        let found: Vec<_> = found.iter().map(|member| (&*member.name, member.process)).collect();
+        assert_eq!(found, [("redis-cache", Known::of(started.id()).unwrap()), ("redis-queue", Known::NOT_STARTED)]);
     }
 
     #[test]

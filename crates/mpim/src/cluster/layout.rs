@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fs, io,
+    fs, io, iter,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, ensure};
-use servers::{Nginx, Upstream};
+use servers::{Member, Nginx, Upstream};
+use toml::Value;
 
 use super::{Size, mpim::Instance};
 use crate::{
@@ -24,6 +25,12 @@ const CONFIGURATION: &str = "mpim.toml";
 const EMPTY_CONFIGURATION: &str = "\
 # Settings for all processes of this system; see mpim config print. Where they find each other is told by mpim cluster up.
 ";
+/// Where they find each other, for commands about the system.
+const TOLD: &str = "cluster.toml";
+const TOLD_HEADER: &str = "\
+# Made by mpim cluster up: what it tells all processes, over mpim.toml, by their environment. For commands about this system:
+# mpim config set gateway.sends_per_second 50 --config FILE, where FILE is this one. Settings of your own belong in mpim.toml.
+";
 /// Where it may write also if root does not run it.
 const NGINX_OWN_DIRECTORIES: &str = "    client_body_temp_path body;
     proxy_temp_path proxy;
@@ -33,7 +40,8 @@ const NGINX_OWN_DIRECTORIES: &str = "    client_body_temp_path body;
 ";
 /// Gateways and instances of each service at most: more are of no use on one machine.
 const INSTANCES_MAX: u16 = 64;
-const SERVICES: [&str; 4] = ["user", "message", "presence", "group"];
+pub(super) const SERVICES: [&str; 4] = ["user", "message", "presence", "group"];
+const STORES: [&str; 4] = ["redis-cache", "redis-queue", "mariadb", "zookeeper"];
 /// The database's URL, with its password.
 const DATABASE_URL: &str = "mysql.url";
 /// The database, and whose it is.
@@ -77,9 +85,9 @@ impl Secret {
 }
 
 impl Layout {
-    /// Makes what is not there yet: directories, secrets, the configuration. Ports are those of the last time, unless
-    /// somebody has taken them.
-    pub(super) fn open(dir: &Path, size: Size) -> anyhow::Result<Self> {
+    /// Makes what is not there yet: directories, secrets, the configuration. Ports are those of the last time; if somebody has
+    /// taken one, that is told, and refused where processes run, which are `kept`: they look for the others there.
+    pub(super) fn open(dir: &Path, size: Size, kept: &[Member], tell: &mut impl FnMut(&str)) -> anyhow::Result<Self> {
         for (what, count) in [("--gateways", size.gateways), ("--services", size.services)] {
             ensure!((1..=INSTANCES_MAX).contains(&count), "{what}: from 1 to {INSTANCES_MAX}, not {count}");
         }
@@ -97,25 +105,50 @@ impl Layout {
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         let mut layout = Self { dir: dir.to_owned(), size, ports };
-        layout.give_ports();
-        fs::write(&path, serde_json::to_vec_pretty(&layout.ports)?).with_context(|| path.display().to_string())?;
+        layout.give_ports(kept, tell)?;
+        private(&path, serde_json::to_vec_pretty(&layout.ports)?)?;
         let password = layout.secret(Secret::Stores)?;
         let url = format!("mysql://{DATABASE}:{password}@{}/{DATABASE}", layout.address("mariadb"));
         private(&dir.join(DATABASE_URL), &url)?;
+        private(&dir.join(TOLD), format!("{TOLD_HEADER}{}", layout.told()?))?;
         Ok(layout)
     }
 
-    fn give_ports(&mut self) {
-        let mut names: Vec<String> =
-            ["redis-cache", "redis-queue", "mariadb", "zookeeper", "nginx", "nginx-tcp"].map(str::to_owned).into();
+    fn give_ports(&mut self, kept: &[Member], tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
+        // Of whom, and what for.
+        let mut names: Vec<(String, String)> = STORES.map(|name| (name.into(), name.into())).into();
         for instance in self.instances() {
-            names.extend([instance.name.clone(), instance.monitor()]);
+            names.extend([(instance.name.clone(), instance.name.clone()), (instance.name.clone(), instance.monitor())]);
         }
-        for name in names {
-            let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-            let port = self.ports.get(&name).copied().filter(is_free).unwrap_or_else(servers::free_port);
-            self.ports.insert(name, port);
+        names.extend(["nginx", "nginx-tcp"].map(|name| ("nginx".into(), name.into())));
+        let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        for (process, name) in names {
+            let before = self.ports.get(&name).copied();
+            if let Some(port) = before
+                && (kept.iter().any(|member| member.name == process) || is_free(port))
+            {
+                continue;
+            }
+            let new = iter::repeat_with(servers::free_port).find(|port| self.ports.values().all(|other| other != port));
+            let new = new.context("there is no free port")?;
+            if let Some(port) = before {
+                ensure!(
+                    kept.is_empty(),
+                    "{name}: another program has taken its port {port}, where those that run look for it: end that program, \
+                     or let all move by mpim cluster down and up"
+                );
+                tell(&format!("{name}: another program has taken its port {port}; it moves to {new}"));
+            }
+            self.ports.insert(name, new);
         }
+        Ok(())
+    }
+
+    /// All processes, in the order in which they are started, with the address that tells how they are.
+    pub(super) fn processes(&self) -> impl Iterator<Item = (String, SocketAddr)> {
+        let at = |name: &str| (name.to_owned(), self.address(name));
+        let ours = self.instances().map(|instance| (instance.name.clone(), self.address(&instance.monitor())));
+        STORES.into_iter().map(at).chain(ours).chain(iter::once(at("nginx")))
     }
 
     /// The processes of MPIM, services first.
@@ -178,27 +211,52 @@ impl Layout {
         ))
     }
 
-    /// What all processes of MPIM are told, over the configuration.
-    pub(super) fn environment(&self) -> anyhow::Result<Vec<(OsString, OsString)>> {
-        let file = |secret| self.secret_file(secret).into_os_string();
-        let settings: [(&str, &str, OsString); 15] = [
-            ("server", "secret_key_file", file(Secret::Tokens)),
-            ("server", "admin_key_file", file(Secret::Admin)),
-            ("rpc", "secret_file", file(Secret::Rpc)),
-            ("mysql", "url_file", self.dir.join(DATABASE_URL).into_os_string()),
+    /// What all processes of MPIM are told, over the configuration: section, key, value.
+    fn settings(&self) -> anyhow::Result<[(&'static str, &'static str, Value); 15]> {
+        let file = |path: PathBuf| match path.to_str() {
+            Some(path) => Ok(Value::from(path)),
+            None => anyhow::bail!("{}: the directory's path has to be UTF-8", path.display()),
+        };
+        let secret = |secret| file(self.secret_file(secret));
+        let port = |name| Value::from(i64::from(self.port(name)));
+        let host = || Value::from(Ipv4Addr::LOCALHOST.to_string());
+        Ok([
+            ("server", "secret_key_file", secret(Secret::Tokens)?),
+            ("server", "admin_key_file", secret(Secret::Admin)?),
+            ("rpc", "secret_file", secret(Secret::Rpc)?),
+            ("mysql", "url_file", file(self.dir.join(DATABASE_URL))?),
             ("zookeeper", "hosts", self.address("zookeeper").to_string().into()),
             ("zookeeper", "username", "mpim".into()),
-            ("zookeeper", "password_file", file(Secret::Stores)),
-            ("redis_cache", "port", self.port("redis-cache").to_string().into()),
-            ("redis_cache", "password_file", file(Secret::Stores)),
-            ("redis_cache", "host", Ipv4Addr::LOCALHOST.to_string().into()),
-            ("redis_queue", "port", self.port("redis-queue").to_string().into()),
-            ("redis_queue", "password_file", file(Secret::Stores)),
-            ("redis_queue", "host", Ipv4Addr::LOCALHOST.to_string().into()),
-            ("gateway", "trusted_proxies", Ipv4Addr::LOCALHOST.to_string().into()),
+            ("zookeeper", "password_file", secret(Secret::Stores)?),
+            ("redis_cache", "host", host()),
+            ("redis_cache", "port", port("redis-cache")),
+            ("redis_cache", "password_file", secret(Secret::Stores)?),
+            ("redis_queue", "host", host()),
+            ("redis_queue", "port", port("redis-queue")),
+            ("redis_queue", "password_file", secret(Secret::Stores)?),
+            ("gateway", "trusted_proxies", host()),
             ("webhooks", "gateway", self.address("nginx-tcp").to_string().into()),
-        ];
-        Ok(settings.into_iter().map(|(section, key, value)| (variable(section, key).into(), value)).collect())
+        ])
+    }
+
+    /// The settings as variables of the environment.
+    pub(super) fn environment(&self) -> anyhow::Result<Vec<(OsString, OsString)>> {
+        let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Ok(self.settings()?.map(|(section, key, value)| (variable(section, key).into(), text(value).into())).into())
+    }
+
+    /// The settings as a configuration.
+    fn told(&self) -> anyhow::Result<String> {
+        let mut lines = String::new();
+        let mut last = "";
+        for (section, key, value) in self.settings()? {
+            if section != last {
+                lines += &format!("\n[{section}]\n");
+                last = section;
+            }
+            lines += &format!("{key} = {value}\n");
+        }
+        Ok(lines)
     }
 
     /// Nginx in front of the gateways: HTTP and WebSocket on one port, TCP on another.

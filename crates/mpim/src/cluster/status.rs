@@ -60,7 +60,8 @@ pub async fn status(dir: &Path) -> anyhow::Result<Vec<Status>> {
     Ok(join_all(system.members.iter().map(look)).await)
 }
 
-async fn look(member: &Member) -> Status {
+/// How a process is now.
+pub(super) async fn look(member: &Member) -> Status {
     let process = member.process;
     let serves = async {
         if member.is_ours() { is_ready(member.address).await } else { TcpStream::connect(member.address).await.is_ok() }

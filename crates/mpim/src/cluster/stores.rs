@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::Context as _;
+use futures_util::future::OptionFuture;
 use servers::{Lifetime, MariaDb, Redis, ZooKeeper};
 
 use super::{
@@ -16,19 +17,20 @@ const CACHE: [&str; 4] = ["--maxmemory", "128mb", "--maxmemory-policy", "allkeys
 /// The queue holds routes and leases: nothing may be forgotten.
 const QUEUE: [&str; 2] = ["--maxmemory-policy", "noeviction"];
 
-/// Starts them side by side. What has come up is told in any case, with the error of the first that has not.
+/// Starts those of them that are wanted side by side. What has come up is told in any case, with the error of the first that has not.
 pub(super) async fn start(
     layout: &Layout,
+    is_wanted: impl Fn(&str) -> bool,
     mut started: impl FnMut(Started) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let (cache, queue, mariadb, zookeeper) = tokio::join!(
-        redis(layout, "redis-cache", &CACHE),
-        redis(layout, "redis-queue", &QUEUE),
-        mariadb(layout),
-        zookeeper(layout),
+        OptionFuture::from(is_wanted("redis-cache").then(|| redis(layout, "redis-cache", &CACHE))),
+        OptionFuture::from(is_wanted("redis-queue").then(|| redis(layout, "redis-queue", &QUEUE))),
+        OptionFuture::from(is_wanted("mariadb").then(|| mariadb(layout))),
+        OptionFuture::from(is_wanted("zookeeper").then(|| zookeeper(layout))),
     );
     let mut failed = None;
-    for one in [cache, queue, mariadb, zookeeper] {
+    for one in [cache, queue, mariadb, zookeeper].into_iter().flatten() {
         match one {
             Ok(one) => started(one)?,
             Err(error) => failed = failed.or(Some(error)),

@@ -16,7 +16,7 @@ mod send;
 mod session;
 mod target;
 
-use std::{io, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -202,7 +202,7 @@ enum Command {
     Listen,
 }
 
-/// Runs a client command to its end. A reader of the output that has gone (`… | head`) is no error.
+/// Runs a client command to its end.
 ///
 /// # Errors
 ///
@@ -210,7 +210,7 @@ enum Command {
 pub async fn run(args: ClientArgs) -> anyhow::Result<()> {
     let printer = Printer::new(args.json);
     let place = Place::new(args.server, args.ca, args.profile)?;
-    let result = match args.command {
+    match args.command {
         Command::Register(args) => account::register(&place, printer, args).await,
         Command::Login(args) => account::log_in(&place, printer, args).await,
         Command::Logout => account::log_out(&place, printer).await,
@@ -239,14 +239,5 @@ pub async fn run(args: ClientArgs) -> anyhow::Result<()> {
         Command::Report(args) => profile::report(&place, printer, args).await,
         Command::History(args) => history::run(&place, printer, args).await,
         Command::Listen => listen::run(&place, printer).await,
-    };
-    match result {
-        Err(error) if is_closed_pipe(&error) => Ok(()),
-        result => result,
     }
-}
-
-/// Standard output is the only pipe that commands write to; errors of sockets bear other types on top.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

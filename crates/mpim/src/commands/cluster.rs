@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::up::Signals;
-use crate::cluster::{self, Health, Size, Status};
+use crate::cluster::{self, Asked, Health, Status};
 
 /// Run a whole distributed system on this machine.
 #[derive(Debug, Args)]
@@ -21,16 +21,17 @@ pub struct ClusterArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Start Redis twice, MariaDB, ZooKeeper, the services, gateways and Nginx, and leave them running
+    /// Start Redis twice, MariaDB, ZooKeeper, the services, gateways and Nginx, and leave them running; of a system that runs,
+    /// start what has ended
     Up {
         #[command(flatten)]
         dir: Dir,
-        /// How many gateways
-        #[arg(long, value_name = "N", default_value_t = 2)]
-        gateways: u16,
-        /// How many instances of each service
-        #[arg(long, value_name = "N", default_value_t = 2)]
-        services: u16,
+        /// How many gateways [default: as many as it runs with, or 2]
+        #[arg(long, value_name = "N")]
+        gateways: Option<u16>,
+        /// How many instances of each service [default: as many as it runs with, or 2]
+        #[arg(long, value_name = "N")]
+        services: Option<u16>,
     },
     /// Tell how each process is; exits with 1 unless all are well
     Status {
@@ -58,15 +59,19 @@ pub(super) async fn run(args: ClusterArgs) -> anyhow::Result<ExitCode> {
     match args.action {
         Action::Up { dir, gateways, services } => {
             let mut signals = Signals::new()?;
+            let ran = cluster::runs(&dir.dir);
             let started = tokio::select! {
-                started = cluster::up(&dir.dir, Size { gateways, services }, tell) => Some(started?),
+                started = cluster::up(&dir.dir, Asked { gateways, services }, tell) => Some(started?),
                 signal = signals.next() => {
-                    tell(&format!("{signal}: stopping what runs"));
+                    let then = if ran { "what runs is left; see mpim cluster status" } else { "stopping what runs" };
+                    tell(&format!("{signal}: {then}"));
                     None
                 }
             };
             let Some(url) = started else {
-                cluster::down(&dir.dir, tell).await?;
+                if !ran {
+                    cluster::down(&dir.dir, tell).await?;
+                }
                 return Ok(ExitCode::FAILURE);
             };
             print(&format!("ready {url}"))?;

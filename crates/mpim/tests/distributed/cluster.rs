@@ -5,6 +5,7 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use nix::{
 };
 use serde_json::Value;
 use servers::Known;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::{
     device::Device,
@@ -60,6 +61,16 @@ impl Cluster {
         url.parse().unwrap()
     }
 
+    /// Begins to start it, until this program has been started in the directory of this process.
+    async fn start_until(&self, process: &str, program: &str) -> Child {
+        let mut command = Command::new(MPIM);
+        command.args(["cluster", "up", "--dir"]).arg(&self.dir).envs(ENVIRONMENT).kill_on_drop(true);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let is_there = async || Known::recorded(&self.dir.join(process), program).is_some_and(Known::is_running);
+        until(program, is_there).await;
+        child
+    }
+
     /// The processes that it has started, by name.
     fn processes(&self) -> BTreeMap<String, Known> {
         let Ok(text) = fs::read(self.dir.join("processes.json")) else { return BTreeMap::new() };
@@ -97,6 +108,12 @@ impl Cluster {
     }
 }
 
+/// `kill -9` of one process, and not of those that it has started.
+async fn kill_alone(process: Known) {
+    kill(Pid::from_raw(process.id.try_into().unwrap()), Signal::SIGKILL).unwrap();
+    until("it has ended", async || !process.is_running()).await;
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         let _ = std::process::Command::new(MPIM).args(["cluster", "down", "--dir"]).arg(&self.dir).output();
@@ -117,12 +134,12 @@ fn of_directory(dir: &Path) -> Vec<String> {
     .collect()
 }
 
-/// A system comes up with one command, is used through Nginx, loses a gateway, tells so, goes down without a trace, and comes up again
-/// with all that was said.
+/// A system comes up with one command, in a directory whose name holds a space, is used through Nginx, loses a gateway, tells so, gets it
+/// back, goes down without a trace, also of Nginx's workers without their master, and comes up again with all that was said.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_comes_up_is_used_and_goes_down_without_a_trace_and_its_data_survives() {
     let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster { dir: dir.path().join("system") };
+    let cluster = Cluster { dir: dir.path().join("the system") };
     let server = cluster.up().await;
     let processes = cluster.processes();
     assert_eq!(processes.len(), 4 + 2 * 5 + 1, "{processes:?}");
@@ -132,17 +149,27 @@ async fn a_cluster_comes_up_is_used_and_goes_down_without_a_trace_and_its_data_s
     assert!(status.values().all(|process| process["health"] == "ok" && process["memory_bytes"].as_u64() > Some(0)));
 
     let second = cluster.run(&["up"]).await;
-    assert!(!second.success && second.error.contains("running already"), "{}", second.error);
-    assert_eq!(cluster.processes(), processes, "and changes nothing");
+    assert!(second.success && second.error.contains("all of it runs already"), "{}", second.error);
+    let (_, nobody_reads) = std::io::pipe().unwrap();
+    let mut status = Command::new(MPIM);
+    status.args(["cluster", "status", "--dir"]).arg(&cluster.dir).envs(ENVIRONMENT).stdout(nobody_reads);
+    let status = status.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().await.unwrap();
+    assert!(status.status.success() && status.stderr.is_empty(), "{}", String::from_utf8_lossy(&status.stderr));
+    let larger = cluster.run(&["up", "--gateways", "3"]).await;
+    assert!(!larger.success && larger.error.contains("--gateways 2; to have another number"), "{}", larger.error);
+    assert_eq!(cluster.processes(), processes, "and neither changes anything");
+    let told = cluster.dir.join("cluster.toml");
+    let set =
+        [&["config", "set", "gateway.sends_per_second", "500", "--config"], &[told.to_str().unwrap()][..]].concat();
+    let set = Command::new(MPIM).args(set).envs(ENVIRONMENT).output().await.unwrap();
+    assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
 
     let (ann, bob) = (Device::register(&server, "ann").await, Device::register(&server, "bob").await);
     let (here, there) = (connected(&ann, &server).await, connected(&bob, &server).await);
     let alone = direct(&here, &bob).await;
     here.send(alone, "before").await;
     until_texts(&bob, alone, 1).await;
-    let gateway = processes["gateway-001"];
-    kill(Pid::from_raw(gateway.id.try_into().unwrap()), Signal::SIGKILL).unwrap();
-    until("it has ended", async || !gateway.is_running()).await;
+    kill_alone(processes["gateway-001"]).await;
     for number in 2..10 {
         here.send(alone, "by the other gateway").await;
         until_texts(&bob, alone, number).await;
@@ -154,10 +181,19 @@ async fn a_cluster_comes_up_is_used_and_goes_down_without_a_trace_and_its_data_s
     }
     here.go_offline().await;
     there.go_offline().await;
+    assert_eq!(cluster.up().await, server);
+    let (is_well, _) = cluster.status().await;
+    assert!(is_well, "the gateway is back");
+    let mut others = cluster.processes();
+    assert_ne!(others.insert("gateway-001".into(), processes["gateway-001"]), Some(processes["gateway-001"]));
+    assert_eq!(others, processes, "the others are those that were there");
+    let processes = cluster.processes();
+    kill_alone(processes["nginx"]).await;
 
     let down = cluster.run(&["down"]).await;
-    assert!(down.success && down.error.contains("gateway-001 had ended by itself"), "{}", down.error);
-    assert!(!down.error.contains("killed"), "{}", down.error);
+    assert!(down.success && down.error.contains("gateway-001 stopped"), "{}", down.error);
+    assert!(down.error.contains("nginx had ended by itself: what it had left behind was killed"), "{}", down.error);
+    assert!(!down.error.contains("did not stop in time"), "{}", down.error);
     cluster.nothing_is_left(&processes);
     let stopped = cluster.run(&["status"]).await;
     assert!(!stopped.success && stopped.error.contains("stopped"), "{}", stopped.error);
@@ -173,6 +209,52 @@ async fn a_cluster_comes_up_is_used_and_goes_down_without_a_trace_and_its_data_s
     let processes = cluster.processes();
     assert!(cluster.run(&["down"]).await.success);
     cluster.nothing_is_left(&processes);
+}
+
+/// Only one command at a time starts or stops a system; one that is killed meanwhile leaves nothing that the next does not find, to stop
+/// it or to go on with it; and a port that somebody else has taken is named.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_killed_is_stopped_or_finished_by_the_next_command_and_no_two_work_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster { dir: dir.path().join("system") };
+    let mut first = cluster.start_until("mariadb", "mariadb-install-db").await;
+    for action in ["up", "down"] {
+        let other = cluster.run(&[action]).await;
+        assert!(!other.success && other.error.contains("another mpim cluster up or down works in"), "{}", other.error);
+    }
+    first.kill().await.unwrap();
+    assert!(!of_directory(&cluster.dir).is_empty(), "what it has started runs");
+    let processes = cluster.processes();
+    let down = cluster.run(&["down"]).await;
+    assert!(down.success, "{}", down.error);
+    cluster.nothing_is_left(&processes);
+
+    cluster.start_until("user-001", "user-001").await.kill().await.unwrap();
+    let (is_well, status) = cluster.status().await;
+    let of = |name: &str| status[name]["process"].as_u64().unwrap();
+    assert!(!is_well && status.len() == 4 + 2 * 5 + 1 && of("redis-cache") > 0 && of("user-001") > 0);
+    assert_eq!(status["nginx"]["health"], "down");
+    cluster.up().await;
+    let (is_well, all) = cluster.status().await;
+    assert!(
+        is_well && all["redis-cache"]["process"] == of("redis-cache") && all["user-001"]["process"] == of("user-001")
+    );
+    let processes = cluster.processes();
+    assert!(cluster.run(&["down"]).await.success);
+    cluster.nothing_is_left(&processes);
+
+    let port = port_of(&all["nginx"]);
+    let _other = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let moved = cluster.run(&["up"]).await;
+    let line = format!("nginx: another program has taken its port {port}; it moves to ");
+    assert!(moved.success && moved.error.contains(&line), "{}", moved.error);
+    assert!(!moved.output.contains(&format!(":{port}\n")), "{}", moved.output);
+}
+
+/// Where a process is reached, as its status tells.
+fn port_of(status: &Value) -> u16 {
+    let address: std::net::SocketAddr = status["address"].as_str().unwrap().parse().unwrap();
+    address.port()
 }
 
 /// Programs that are not installed are named with their Debian packages, all at once, before anything is started.
