@@ -44,6 +44,11 @@ impl Config {
         if stores && self.mysql.url.is_none() {
             missing.push("[mysql] url: needed (or url_file): mysql://USER:PASSWORD@HOST:PORT/DATABASE".into());
         }
+        for (key, url) in [("url", &self.mysql.url), ("replica_url", &self.mysql.replica_url)] {
+            // What it says of a URL begins with that word.
+            let wrong = url.as_ref().and_then(|url| redis_url::check_login(url.expose()).err());
+            missing.extend(wrong.map(|wrong| format!("[mysql] {}", wrong.to_string().replacen("url", key, 1))));
+        }
         let webhooks = &self.webhooks;
         if webhooks.gateway_authority.is_some() && !webhooks.gateway.as_ref().is_some_and(Server::is_tls) {
             missing.push("[webhooks] gateway: tls://HOST:PORT or https://HOST, as there is a gateway_authority".into());
@@ -239,6 +244,22 @@ mod tests {
         let url = "mysql://u:p@db.example/mpim?ssl-mode=VERIFY_IDENTITY&ssl-ca=/etc/mpim/ca.pem";
         let mysql = config(&format!("[mysql]\nurl = \"{url}\"\ntimeout = 250\n")).mysql().unwrap();
         assert_eq!((&*mysql.url, mysql.timeout.as_millis()), (url, 250));
+    }
+
+    #[test]
+    fn a_login_that_is_not_percent_encoded_is_refused_and_not_shown() {
+        let wrong = |key: &str, url: &str| {
+            let needed = format!("[rpc]\nsecret = \"{}\"\n[mysql]\nurl = \"mysql://h/d\"\n", "s".repeat(32));
+            let text =
+                if key == "url" { needed.replace("mysql://h/d", url) } else { format!("{needed}{key} = \"{url}\"\n") };
+            config(&text).missing_to_serve(&[Role::Message])
+        };
+        for key in ["url", "replica_url"] {
+            let [line] = &wrong(key, "mysql://us:QX:Q@QY/w:rd#1@HOST/chat")[..] else { panic!("one mistake") };
+            assert!(line.starts_with(&format!("[mysql] {key}: '/'")) && line.contains("percent-encoded"), "{line}");
+            assert!(!line.contains('Q'), "{line}");
+            assert!(wrong(key, "mysql://us:p%3Ap%40ss%2Fw%3Ard%231@HOST/chat").is_empty());
+        }
     }
 
     #[test]
