@@ -112,6 +112,21 @@ impl Server {
         self.connection_info_as(redis, host, port)
     }
 
+    /// A host, and its port, by which both are the same database, as far as their names tell.
+    pub fn shares_database_with(&self, other: &Self) -> Option<(&str, u16)> {
+        let masters = [self, other].map(|server| match &server.kind {
+            Kind::Sentinel { master, .. } => Some(master),
+            Kind::Alone | Kind::Cluster => None,
+        });
+        if self.database != other.database || masters[0] != masters[1] {
+            return None;
+        }
+        let is_others = |(host, port): &&(String, u16)| {
+            other.hosts.iter().any(|(others, at)| others.eq_ignore_ascii_case(host) && at == port)
+        };
+        self.hosts.iter().find(is_others).map(|(host, port)| (host.as_str(), *port))
+    }
+
     /// Who one is to a server, and which database is meant, whatever the address.
     pub fn redis_info(&self) -> RedisConnectionInfo {
         self.login.redis_info().set_db(self.database)

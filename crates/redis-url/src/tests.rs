@@ -78,6 +78,20 @@ fn a_password_is_shown_nowhere_encoded_or_not() {
 }
 
 #[test]
+fn one_database_is_known_under_two_urls() {
+    for (one, other, shared) in [
+        ("redis://:p@h/1", "redis://H:6379/1", Some(("h", 6379))),
+        ("redis://h/1", "redis://h/2", None),
+        ("redis://h:1/1", "redis://h:2/1", None),
+        ("redis+cluster://a,b:1", "redis+cluster://c,b:1", Some(("b", 1))),
+        ("redis+sentinel://a,b/main/1", "redis+sentinel://b/main/1", Some(("b", 26379))),
+        ("redis+sentinel://a,b/main/1", "redis+sentinel://b/other/1", None),
+    ] {
+        assert_eq!(parsed(one).unwrap().shares_database_with(&parsed(other).unwrap()), shared, "{one} {other}");
+    }
+}
+
+#[test]
 fn a_login_that_is_not_encoded_is_refused_in_the_url_of_a_database_as_well_and_not_shown() {
     for url in
         ["mysql://u:QX:Q@QZ/w:rd#1@HOST/chat", "mysql://u:Q#1@h/d", "mysql://Q?:p@h/d", "u:Q/Q@h", "mysql://u:Q/@h"]
