@@ -12,3 +12,4 @@ pub mod logging;
 mod monitor;
 mod secrets;
 pub mod serve;
+pub mod told;

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     match arguments.command.run() {
         Ok(code) => code,
         // The error and its causes.
-        Err(error) => fail(format_args!("{error:#}"), ExitCode::FAILURE),
+        Err(error) => fail(mpim::told::with_causes(&*error), ExitCode::FAILURE),
     }
 }
 

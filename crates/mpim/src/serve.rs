@@ -36,6 +36,7 @@ use crate::{
     config::{Config, Lifetimes},
     logging::Levels,
     monitor::{Exposition, Monitor, Readiness},
+    told::of_zookeeper,
 };
 
 /// Between two looks for the message queue.
@@ -89,13 +90,18 @@ impl Node {
         let services: Vec<Role> = roles.iter().copied().filter(|role| *role != Role::Gateway).collect();
         let back_ends = back_ends::connect(config, !services.is_empty(), &readiness).await?;
         back_ends.show(&mut metrics, &mut tasks);
+        if let Some((_, cache)) = &back_ends.stores {
+            back_ends::look_for_cache(cache, &mut tasks);
+        }
         let shared: Arc<dyn registry::Registry> = Arc::new(back_ends.registry.clone());
         let store = back_ends.stores.as_ref().map(|(store, _)| &**store);
         let ids = node_number::ids(&shared, store, &mut tasks).await?;
 
         let security = config.rpc_security().map_err(anyhow::Error::msg)?;
         let rpc_metrics = rpc::Metrics::new(&mut metrics);
-        let discovery = Discovery::start(&*shared, &security, &config.rpc_channel(), &rpc_metrics, &readiness).await?;
+        let channel = config.rpc_channel();
+        let discovery = Discovery::start(&*shared, &security, &channel, &rpc_metrics, &readiness).await;
+        let discovery = discovery.map_err(of_zookeeper)?;
         let lifetimes = Lifetimes::of(config);
         let local = match back_ends.of_services(&lifetimes, &ids) {
             None => Local::default(),
@@ -151,7 +157,7 @@ impl Node {
         self.server = Some(server);
         for role in services {
             let instance = instance(config, *role, advertised(config, address));
-            self.registrations.push(self.registry.register(instance).await?);
+            self.registrations.push(self.registry.register(instance).await.map_err(of_zookeeper)?);
         }
         Ok(())
     }
@@ -173,7 +179,8 @@ impl Node {
             bell: self.local.bell.clone(),
         };
         let own = instance(config, Role::User, advertised(config, server.address()));
-        self.webhooks = deliver::start(config, &self.registry, own, with, metrics, &mut self.tasks).await?;
+        let delivering = deliver::start(config, &self.registry, own, with, metrics, &mut self.tasks).await;
+        self.webhooks = delivering.map_err(of_zookeeper)?;
         Ok(())
     }
 
@@ -249,6 +256,8 @@ impl Node {
             self.local.stop().await;
             self.discovery.close().await;
             self.queue.close().await;
+            // Nobody makes ids or is told of changes any more: what the registry gave is given back, not lost.
+            self.tasks.shutdown().await;
             self.registry.close().await;
             if let Some(store) = self.store {
                 store.close().await;

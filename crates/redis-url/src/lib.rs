@@ -9,7 +9,7 @@
 //! machine's authorities, or those in the file that `SSL_CERT_FILE` names. `user:password@` before the hosts is the login to
 //! the servers. Sentinels that ask for one have theirs behind the URL: `?sentinel_username=…&sentinel_password=…`; the
 //! servers' is never shown to them. In users and passwords, whatever is no letter and no digit may be percent-encoded, and
-//! `/`, `@`, `?`, `&`, `:` (in a user) and `%` have to be.
+//! `/`, `@`, `?`, `#`, `&`, `:` (in a user) and `%` have to be. The rule is the same for the URLs of databases: [`check_login`].
 //!
 //! No password is shown in any error, nor by `Debug`. This crate opens no connection: those who use Redis keep their own.
 
@@ -112,6 +112,21 @@ impl Server {
         self.connection_info_as(redis, host, port)
     }
 
+    /// A host, and its port, by which both are the same database, as far as their names tell.
+    pub fn shares_database_with(&self, other: &Self) -> Option<(&str, u16)> {
+        let masters = [self, other].map(|server| match &server.kind {
+            Kind::Sentinel { master, .. } => Some(master),
+            Kind::Alone | Kind::Cluster => None,
+        });
+        if self.database != other.database || masters[0] != masters[1] {
+            return None;
+        }
+        let is_others = |(host, port): &&(String, u16)| {
+            other.hosts.iter().any(|(others, at)| others.eq_ignore_ascii_case(host) && at == port)
+        };
+        self.hosts.iter().find(is_others).map(|(host, port)| (host.as_str(), *port))
+    }
+
     /// Who one is to a server, and which database is meant, whatever the address.
     pub fn redis_info(&self) -> RedisConnectionInfo {
         self.login.redis_info().set_db(self.database)
@@ -173,7 +188,19 @@ pub fn without_passwords(url: &str) -> String {
 
 /// Whether a user or password is not encoded that should be: where it ends is not known then.
 fn unencoded(rest: &str) -> bool {
-    rest.rsplit_once('@').is_some_and(|(login, _)| login.contains(['/', '@', '?']))
+    rest.rsplit_once('@').is_some_and(|(login, _)| login.contains(['/', '@', '?', '#']))
+}
+
+/// Refuses a URL of any scheme whose user or password is not percent-encoded where it has to be: a part of the password would
+/// be taken, and shown, for a host.
+///
+/// # Errors
+///
+/// Says what has to be encoded, and shows nothing of the URL.
+pub fn check_login(url: &str) -> Result<(), InvalidUrl> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let wrong = "url: '/', '@', '?' and '#' in users and passwords have to be percent-encoded (%2F, %40, %3F, %23), and '%' too (%25)";
+    if unencoded(rest) { Err(InvalidUrl(wrong.into())) } else { Ok(()) }
 }
 
 fn parse(url: &str) -> Result<Server, String> {
@@ -185,9 +212,7 @@ fn parse(url: &str) -> Result<Server, String> {
         "rediss" => true,
         _ => return Err(wrong()),
     };
-    if unencoded(rest) {
-        return Err("url: '/', '@' and '?' in users and passwords have to be percent-encoded (%2F, %40, %3F)".into());
-    }
+    check_login(url).map_err(|InvalidUrl(wrong)| wrong)?;
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));

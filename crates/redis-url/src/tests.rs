@@ -49,6 +49,7 @@ fn a_password_is_shown_nowhere_encoded_or_not() {
     for url in [
         "redis://u:QX/QY@host",
         "redis://u:QX?QY@host",
+        "redis://u:QX#QY@host",
         "redis://:QX/QY@QZ@host:7000/1",
         "redis+cluster://u:QX/QY@one,two",
         "redis+sentinel://one/main?sentinel_password=QX@QY",
@@ -74,6 +75,33 @@ fn a_password_is_shown_nowhere_encoded_or_not() {
     assert!(!format!("{:?}", parsed(right).unwrap()).contains("secret"));
     assert_eq!(without_passwords(right), "redis+sentinel://…@h/main?…");
     assert_eq!(without_passwords("redis://h:1/2"), "redis://h:1/2");
+}
+
+#[test]
+fn one_database_is_known_under_two_urls() {
+    for (one, other, shared) in [
+        ("redis://:p@h/1", "redis://H:6379/1", Some(("h", 6379))),
+        ("redis://h/1", "redis://h/2", None),
+        ("redis://h:1/1", "redis://h:2/1", None),
+        ("redis+cluster://a,b:1", "redis+cluster://c,b:1", Some(("b", 1))),
+        ("redis+sentinel://a,b/main/1", "redis+sentinel://b/main/1", Some(("b", 26379))),
+        ("redis+sentinel://a,b/main/1", "redis+sentinel://b/other/1", None),
+    ] {
+        assert_eq!(parsed(one).unwrap().shares_database_with(&parsed(other).unwrap()), shared, "{one} {other}");
+    }
+}
+
+#[test]
+fn a_login_that_is_not_encoded_is_refused_in_the_url_of_a_database_as_well_and_not_shown() {
+    for url in
+        ["mysql://u:QX:Q@QZ/w:rd#1@HOST/chat", "mysql://u:Q#1@h/d", "mysql://Q?:p@h/d", "u:Q/Q@h", "mysql://u:Q/@h"]
+    {
+        let error = check_login(url).unwrap_err().to_string();
+        assert!(error.contains("percent-encoded") && !error.contains('Q'), "{url}: {error}");
+    }
+    for url in ["mysql://u:p%40%2F%23:%25@h:1/d?ssl-ca=/etc/ca.pem", "mysql://h/d", "mysql://u@h/d"] {
+        assert_eq!(check_login(url), Ok(()), "{url}");
+    }
 }
 
 #[test]

@@ -40,6 +40,19 @@ pub enum Error {
     /// The registry could not be reached, or did not do what was asked.
     #[error("the registry is unavailable: {0}")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The registry is there, and what is kept in it is closed to this user, or to this password.
+    #[error(
+        "ZooKeeper at {servers} is there, but what it keeps at {prefix} is not for {}: made by another user, or with another password",
+        .user.as_ref().map_or("who names no user and password".to_owned(), |user| format!("the user {user:?} with this password"))
+    )]
+    NotAuthorized {
+        /// Where it is.
+        servers: String,
+        /// Below which everything of this system is.
+        prefix: String,
+        /// Who asked; `None`: nobody in particular.
+        user: Option<String>,
+    },
     /// A setting or a name that cannot be used.
     #[error("{what}: {value:?} is not allowed; {allowed}")]
     Invalid {
@@ -74,7 +87,7 @@ pub trait Registry: Send + Sync + 'static {
     /// given back.
     ///
     /// # Errors
-    /// [`Error::NoNodeNumber`] if all are held; [`Error::Unavailable`].
+    /// [`Error::NoNodeNumber`] if all are held; [`Error::NotAuthorized`], [`Error::Unavailable`].
     async fn lease_node(&self) -> Result<NodeLease>;
 
     /// Announces an instance, until the registration is dropped. Equal instances registered twice are two. Returns when
@@ -82,14 +95,14 @@ pub trait Registry: Send + Sync + 'static {
     /// Cancel safe: what nobody waits for any more is withdrawn.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], [`Error::Invalid`].
+    /// [`Error::NotAuthorized`], [`Error::Unavailable`], [`Error::Invalid`].
     async fn register(&self, instance: Instance) -> Result<Registration>;
 
     /// The instances of a service, sorted, now and whenever they change. Each receiver begins with the present state, or
     /// with the last one that was seen here if the registry is away.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if the service has not been seen here yet; [`Error::Invalid`].
+    /// [`Error::NotAuthorized`] or [`Error::Unavailable`] if the service has not been seen here yet; [`Error::Invalid`].
     async fn watch(&self, service: &str) -> Result<watch::Receiver<Vec<Instance>>>;
 
     /// A value of the live configuration, now and whenever it changes; `None` if it is not set. Its meaning is checked

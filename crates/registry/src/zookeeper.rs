@@ -27,13 +27,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::{
     sync::{Mutex, oneshot, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use zookeeper_client as zk;
 
 use self::{
     config::Tree,
@@ -108,7 +107,8 @@ impl ZooKeeperRegistry {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a key that cannot be one; [`Error::Unavailable`]: it may have been set or not.
+    /// [`Error::Invalid`] for a key that cannot be one; [`Error::NotAuthorized`]; [`Error::Unavailable`]: it may have been set
+    /// or not.
     pub async fn set_config(&self, key: &str, value: Option<&str>) -> Result<()> {
         let path = self.inner.tree.config(key)?;
         let mut turns = self.turns();
@@ -116,7 +116,6 @@ impl ZooKeeperRegistry {
             while let Some(client) = turns.session().await {
                 match values::set(&client, &self.inner.tree, &path, value).await {
                     Ok(()) => return Ok(()),
-                    Err(error @ (zk::Error::NoAuth | zk::Error::InvalidAcl)) => return Err(unavailable(error)),
                     Err(error) => turns.failed("set a value", &error).await,
                 }
             }
@@ -139,12 +138,19 @@ impl ZooKeeperRegistry {
         self.inner.sessions.turns()
     }
 
-    /// What has to be there before an answer is given.
+    /// What has to be there before an answer is given. A refusal is told at once: waiting does not make the password right.
     async fn within<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let bound = self.inner.config.connect_timeout;
-        timeout(bound, work).await.unwrap_or_else(|_| {
-            Err(unavailable(format!("ZooKeeper at {} did not answer within {bound:?}", self.inner.config.servers)))
-        })
+        let config = &self.inner.config;
+        let mut refusals = self.inner.sessions.refusals();
+        tokio::select! {
+            biased;
+            done = work => done,
+            Ok(()) = refusals.changed() => Err(config.not_authorized()),
+            () = sleep(config.connect_timeout) => {
+                let (servers, bound) = (&config.servers, config.connect_timeout);
+                Err(unavailable(format!("ZooKeeper at {servers} did not answer within {bound:?}")))
+            }
+        }
     }
 
     async fn seen(&self, mut seen: watch::Receiver<bool>) -> Result<()> {

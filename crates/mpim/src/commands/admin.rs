@@ -20,8 +20,8 @@ const PAGE: u32 = 100;
 
 /// Keep accounts out, and read reports.
 ///
-/// Asks a running server, with the admin key that it keeps in its data directory: so run it where the server runs, as the
-/// user that runs it. With --json each line of output is one JSON object, as those of `mpim client`.
+/// Asks a running server, with its admin key. `mpim up` keeps that in its data directory: so run it where the server runs, as the
+/// user that runs it. A gateway of `mpim serve` has the one that admin_key_file names: give it as --key-file. With --json each line of output is one JSON object, as those of `mpim client`.
 #[derive(Debug, Args)]
 pub struct AdminArgs {
     /// The server: http://HOST:PORT
@@ -30,6 +30,9 @@ pub struct AdminArgs {
     /// The server's data directory, for its admin key
     #[arg(long, env = "MPIM_SERVER_DATA", value_name = "DIR", default_value = "./mpim-data", global = true)]
     data: PathBuf,
+    /// The file with the admin key, such as [server] admin_key_file of a gateway of `mpim serve`; instead of --data
+    #[arg(long, value_name = "FILE", global = true)]
+    key_file: Option<PathBuf>,
     /// Print JSON, one object a line
     #[arg(long, global = true)]
     json: bool,
@@ -73,7 +76,7 @@ enum Command {
 }
 
 pub(super) async fn run(args: AdminArgs) -> anyhow::Result<()> {
-    let server = Server::new(&args.server, admin_key(&args.data)?)?;
+    let server = Server::new(&args.server, admin_key(&args.data, args.key_file)?)?;
     let printer = Printer::new(args.json);
     match args.command {
         Command::Suspend { name } => suspend(&server, printer, name, true).await,
@@ -88,10 +91,13 @@ pub(super) async fn run(args: AdminArgs) -> anyhow::Result<()> {
     }
 }
 
-fn admin_key(data: &Path) -> anyhow::Result<String> {
-    let path = data.join(ADMIN_KEY);
+fn admin_key(data: &Path, file: Option<PathBuf>) -> anyhow::Result<String> {
+    let path = file.unwrap_or_else(|| data.join(ADMIN_KEY));
     let key = std::fs::read_to_string(&path).with_context(|| {
-        format!("cannot read the admin key {}; name the server's data directory with --data", path.display())
+        format!(
+            "cannot read the admin key {}; name the server's data directory with --data, or a file with the key with --key-file",
+            path.display()
+        )
     })?;
     Ok(key.trim().to_owned())
 }
@@ -189,6 +195,18 @@ mod tests {
     use protocol::wire::{Entry, Text, content};
 
     use super::*;
+
+    #[test]
+    fn the_admin_key_is_that_of_the_data_directory_or_of_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().join("own");
+        std::fs::write(dir.path().join(ADMIN_KEY), "12\n").unwrap();
+        std::fs::write(&own, "34\n").unwrap();
+        assert_eq!(admin_key(dir.path(), None).unwrap(), "12");
+        assert_eq!(admin_key(dir.path(), Some(own)).unwrap(), "34");
+        let error = format!("{:#}", admin_key(&dir.path().join("none"), None).unwrap_err());
+        assert!(error.contains("--data") && error.contains("--key-file"), "{error}");
+    }
 
     #[test]
     fn a_report_is_shown_with_what_was_said_and_cannot_move_the_cursor() {

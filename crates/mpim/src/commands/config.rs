@@ -9,10 +9,13 @@ use std::{
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use registry::ZooKeeperRegistry;
+use registry::{Registry as _, ZooKeeperRegistry};
 
 use super::client::harmless;
-use crate::config::{Config, unknown};
+use crate::{
+    config::{Config, unknown},
+    told::of_zookeeper,
+};
 
 /// Print or check the configuration.
 #[derive(Debug, Args)]
@@ -29,6 +32,8 @@ enum Action {
     Check(CheckArgs),
     /// Set a value for all processes of a distributed system while they run, or unset it
     Set(SetArgs),
+    /// Print the values that are set for all processes of a distributed system, and what they are set to
+    Live(FileArgs),
 }
 
 #[derive(Debug, Args)]
@@ -54,7 +59,7 @@ struct SetArgs {
     #[arg(value_name = "SECTION.KEY")]
     name: String,
     /// To this; without it the processes go by their own configuration again
-    #[arg(value_name = "VALUE")]
+    #[arg(value_name = "VALUE", allow_hyphen_values = true)]
     value: Option<String>,
     /// The configuration of one of the processes, which tells where ZooKeeper is
     #[arg(long, value_name = "FILE")]
@@ -66,7 +71,7 @@ const OF_CLIENTS: [&str; 2] = ["MPIM_SERVER", "MPIM_PROFILE"];
 
 pub(super) async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
     let path = match &args.action {
-        Action::Print(FileArgs { config }) => config.as_deref(),
+        Action::Print(FileArgs { config }) | Action::Live(FileArgs { config }) => config.as_deref(),
         Action::Check(CheckArgs { file, config }) => file.as_deref().or(config.as_deref()),
         Action::Set(SetArgs { config, .. }) => config.as_deref(),
     };
@@ -82,8 +87,13 @@ pub(super) async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
         }
         Action::Set(args) => {
             set(&config, &args).await?;
-            writeln!(io::stdout(), "ok")
+            let name = &args.name;
+            match &args.value {
+                Some(value) => writeln!(io::stdout(), "{name} = {}", harmless(value)),
+                None => writeln!(io::stdout(), "{name} is unset: each process goes by its own configuration"),
+            }
         }
+        Action::Live(_) => live(&config).await?.iter().try_for_each(|line| writeln!(io::stdout(), "{line}")),
     };
     match printed {
         // Whoever reads has seen enough.
@@ -104,8 +114,24 @@ async fn set(config: &Config, args: &SetArgs) -> anyhow::Result<()> {
     if let Some(value) = &args.value {
         config.with_live_values(&BTreeMap::from([(key, value.clone())]))?;
     }
-    let registry = ZooKeeperRegistry::connect(config.zookeeper()).await?;
-    registry.set_config(&args.name, args.value.as_deref()).await?;
+    let registry = ZooKeeperRegistry::connect(config.zookeeper()).await.map_err(of_zookeeper)?;
+    let set = registry.set_config(&args.name, args.value.as_deref()).await;
     registry.close().await;
-    Ok(())
+    set.map_err(of_zookeeper)
+}
+
+/// What is set, a line each.
+async fn live(config: &Config) -> anyhow::Result<Vec<String>> {
+    let registry = ZooKeeperRegistry::connect(config.zookeeper()).await.map_err(of_zookeeper)?;
+    let mut lines = Vec::new();
+    for (section, key) in Config::live_keys() {
+        let name = format!("{section}.{key}");
+        let value = registry.config(&name).await.map_err(of_zookeeper)?.borrow().clone();
+        lines.extend(value.map(|value| format!("{name} = {}", harmless(&value))));
+    }
+    registry.close().await;
+    if lines.is_empty() {
+        lines.push("no value is set: each process goes by its own configuration".to_owned());
+    }
+    Ok(lines)
 }

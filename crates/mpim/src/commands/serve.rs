@@ -12,6 +12,7 @@ use crate::{
     listener,
     logging::Logging,
     serve::{Listeners, Node},
+    told::with_causes,
 };
 
 /// Run one process of a distributed system.
@@ -89,7 +90,7 @@ async fn listen(config: &Config, roles: &[Role]) -> anyhow::Result<Listeners> {
         (Ok(clients), Ok(rpc), Ok(monitor), Ok(socket)) => Ok(Listeners { clients, socket, rpc, monitor }),
         (clients, rpc, monitor, socket) => {
             let wrong = [clients.err(), socket.err(), rpc.err(), monitor.err()];
-            let lines: Vec<String> = wrong.into_iter().flatten().map(|error| format!("{error:#}")).collect();
+            let lines: Vec<String> = wrong.into_iter().flatten().map(|error| with_causes(&*error)).collect();
             bail!("{}", lines.join("\n"))
         }
     }

@@ -1,5 +1,7 @@
 //! What a process of a distributed system is given of the configuration, and what must not be missing then.
 
+use std::net::IpAddr;
+
 use client::Server;
 use gateway::AdminKey;
 use registry::zookeeper;
@@ -34,15 +36,20 @@ impl Config {
         if (1..tls.len()).contains(&tls.iter().filter(|file| file.is_some()).count()) {
             missing.push("[rpc] tls_certificate, tls_key, tls_authority: all three are needed, or none".into());
         }
-        if stores && self.rpc.advertise.is_none() && is_everywhere(&self.rpc.listen) {
-            let listen = &self.rpc.listen;
-            missing.push(format!("[rpc] advertise: needed, as others do not reach {listen}: HOST:PORT where they do"));
+        if stores {
+            missing.extend(self.rpc.unreachable());
+            missing.extend(self.one_redis_for_both());
         }
         if self.zookeeper.username.is_empty() != self.zookeeper.password.is_none() {
             missing.push("[zookeeper] username, password: both are needed, or none".into());
         }
         if stores && self.mysql.url.is_none() {
             missing.push("[mysql] url: needed (or url_file): mysql://USER:PASSWORD@HOST:PORT/DATABASE".into());
+        }
+        for (key, url) in [("url", &self.mysql.url), ("replica_url", &self.mysql.replica_url)] {
+            // What it says of a URL begins with that word.
+            let wrong = url.as_ref().and_then(|url| redis_url::check_login(url.expose()).err());
+            missing.extend(wrong.map(|wrong| format!("[mysql] {}", wrong.to_string().replacen("url", key, 1))));
         }
         let webhooks = &self.webhooks;
         if webhooks.gateway_authority.is_some() && !webhooks.gateway.as_ref().is_some_and(Server::is_tls) {
@@ -65,6 +72,21 @@ impl Config {
             missing.push(format!("[server] admin_key: must be {KEY_DIGITS} hexadecimal digits"));
         }
         missing
+    }
+
+    /// Why the queue and the cache cannot be where they are: in one database, in which the one loses what the other forgets.
+    fn one_redis_for_both(&self) -> Option<String> {
+        let (cache, queue) = (self.redis_cache().url, self.redis_queue().url);
+        // One that is wrong is told where it is used.
+        let (Ok(cache), Ok(queue)) = (cache.parse::<redis_url::Server>(), queue.parse::<redis_url::Server>()) else {
+            return None;
+        };
+        let (host, port) = cache.shares_database_with(&queue)?;
+        let number = cache.database;
+        Some(format!(
+            "[redis_cache], [redis_queue]: both are database {number} of {host}:{port}, and what the cache forgets, or a FLUSHDB, \
+             would take the queue's pushes along: give one another database number (a cluster has only one: another server)"
+        ))
     }
 
     /// What tokens are signed with.
@@ -148,6 +170,26 @@ impl Config {
 }
 
 impl super::Rpc {
+    /// Why others would not reach this process where it is announced.
+    fn unreachable(&self) -> Option<String> {
+        let listen = &self.listen;
+        let Some(advertise) = &self.advertise else {
+            let wrong = format!("[rpc] advertise: needed, as others do not reach {listen}: HOST:PORT where they do");
+            return is_everywhere(listen).then_some(wrong);
+        };
+        if is_everywhere(advertise) {
+            return Some(format!(
+                "[rpc] advertise: HOST:PORT where others reach this process, which {advertise} is not"
+            ));
+        }
+        // A free port is known to nobody who could pass on to it what comes elsewhere.
+        let is_elsewhere = !advertise.ends_with(":0") || is_this_machine(listen) && !is_this_machine(advertise);
+        let wrong = format!(
+            "[rpc] listen: {listen} takes a free port, which nobody reaches by advertise {advertise}: HOST:PORT"
+        );
+        (listen.ends_with(":0") && is_elsewhere).then_some(wrong)
+    }
+
     /// The files of mutual TLS, if all are named.
     fn tls_files(&self) -> Option<rpc::TlsFiles> {
         Some(rpc::TlsFiles {
@@ -165,8 +207,18 @@ fn secret(secret: &Secret) -> Result<rpc::Secret, String> {
 
 /// Whether an address is all of this machine's, which tells nobody where to connect.
 fn is_everywhere(address: &str) -> bool {
+    ip(address).is_some_and(|ip| ip.is_unspecified())
+}
+
+/// Whether an address is reached from this machine only.
+fn is_this_machine(address: &str) -> bool {
+    address.starts_with("localhost:") || ip(address).is_some_and(|ip| ip.is_loopback())
+}
+
+/// The host of `HOST:PORT`, if it is no name.
+fn ip(address: &str) -> Option<IpAddr> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    ["0.0.0.0", "[::]"].contains(&host)
+    host.trim_matches(['[', ']']).parse().ok()
 }
 
 fn digits(key: &Secret) -> Option<[u8; KEY_DIGITS / 2]> {
@@ -239,6 +291,82 @@ mod tests {
         let url = "mysql://u:p@db.example/mpim?ssl-mode=VERIFY_IDENTITY&ssl-ca=/etc/mpim/ca.pem";
         let mysql = config(&format!("[mysql]\nurl = \"{url}\"\ntimeout = 2500\n")).mysql().unwrap();
         assert_eq!((&*mysql.url, mysql.timeout.as_millis()), (url, 2_500));
+    }
+
+    #[test]
+    fn an_address_that_nobody_reaches_is_not_announced() {
+        let wrong = |listen: &str, advertise: &str| {
+            let rpc =
+                format!("[rpc]\nsecret = \"{}\"\nlisten = \"{listen}\"\nadvertise = \"{advertise}\"\n", "s".repeat(32));
+            config(&format!("{rpc}[mysql]\nurl = \"mysql://h/d\"\n")).missing_to_serve(&[Role::Message])
+        };
+        for (listen, advertise, named) in [
+            ("0.0.0.0:7000", "", "[rpc] advertise"),
+            ("[::]:7000", "", "[rpc] advertise"),
+            ("10.0.0.5:7000", "0.0.0.0:7000", "[rpc] advertise"),
+            ("10.0.0.5:7000", "[::0]:7000", "[rpc] advertise"),
+            ("127.0.0.1:0", "10.0.0.5:7000", "[rpc] listen"),
+            ("127.0.0.1:0", "10.0.0.5:0", "[rpc] listen"),
+            ("0.0.0.0:0", "10.0.0.5:7000", "[rpc] listen"),
+        ] {
+            let [line] = &wrong(listen, advertise)[..] else { panic!("{listen} {advertise} is one mistake") };
+            assert!(line.starts_with(named), "{line}");
+        }
+        for (listen, advertise) in [
+            ("127.0.0.1:0", ""),
+            ("127.0.0.1:0", "localhost:0"),
+            ("0.0.0.0:0", "10.0.0.5:0"),
+            ("0.0.0.0:7000", "services.example:7400"),
+            // Something passes it on.
+            ("127.0.0.1:7000", "10.0.0.5:7000"),
+        ] {
+            assert_eq!(wrong(listen, advertise), [""; 0], "{listen} {advertise}");
+        }
+    }
+
+    #[test]
+    fn queue_and_cache_are_not_in_one_database() {
+        let wrong = |redis: &str, roles: &[Role]| {
+            let needed = format!("[rpc]\nsecret = \"{}\"\n[mysql]\nurl = \"mysql://h/d\"\n", "s".repeat(32));
+            config(&format!("{needed}{redis}")).missing_to_serve(roles)
+        };
+        let same = "[redis_queue]\ndatabase = 0\n";
+        let [line] = &wrong(same, &[Role::Message])[..] else { panic!("one mistake") };
+        assert!(line.starts_with("[redis_cache], [redis_queue]: both are database 0 of 127.0.0.1:6379"), "{line}");
+        assert!(wrong(same, &[Role::Gateway]).is_empty(), "a gateway has no cache");
+        for two in ["", "[redis_queue]\ndatabase = 0\nport = 6380\n", "[redis_queue]\ndatabase = 0\nhost = \"r\"\n"] {
+            assert_eq!(wrong(two, &[Role::Message]), [""; 0], "{two}");
+        }
+    }
+
+    #[test]
+    fn a_url_in_the_place_of_a_host_is_refused_with_where_it_belongs_and_without_its_password() {
+        for host in ["redis://:QX@h:1/0", "h:6379", "u:QX@h", "h/0"] {
+            let text = format!("[redis_cache]\nhost = \"{host}\"\n");
+            let error =
+                Config::read(Some((Path::new("mpim.toml"), &text)), std::iter::empty()).unwrap_err().to_string();
+            assert!(error.contains("[redis_cache] host") && error.contains("belongs into url"), "{error}");
+            assert!(!error.contains('Q'), "{error}");
+        }
+        for host in ["redis.example", "10.0.0.6", "::1", "[::1]"] {
+            assert_eq!(config(&format!("[redis_cache]\nhost = \"{host}\"\n")).redis_cache.host, host);
+        }
+    }
+
+    #[test]
+    fn a_login_that_is_not_percent_encoded_is_refused_and_not_shown() {
+        let wrong = |key: &str, url: &str| {
+            let needed = format!("[rpc]\nsecret = \"{}\"\n[mysql]\nurl = \"mysql://h/d\"\n", "s".repeat(32));
+            let text =
+                if key == "url" { needed.replace("mysql://h/d", url) } else { format!("{needed}{key} = \"{url}\"\n") };
+            config(&text).missing_to_serve(&[Role::Message])
+        };
+        for key in ["url", "replica_url"] {
+            let [line] = &wrong(key, "mysql://us:QX:Q@QY/w:rd#1@HOST/chat")[..] else { panic!("one mistake") };
+            assert!(line.starts_with(&format!("[mysql] {key}: '/'")) && line.contains("percent-encoded"), "{line}");
+            assert!(!line.contains('Q'), "{line}");
+            assert!(wrong(key, "mysql://us:p%3Ap%40ss%2Fw%3Ard%231@HOST/chat").is_empty());
+        }
     }
 
     #[test]

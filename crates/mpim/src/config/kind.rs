@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
@@ -288,14 +289,18 @@ impl Kind for NodePath {
     }
 }
 
-/// A host's name or address.
+/// A host's name or address, without port.
 pub(super) struct Host;
 
 impl Kind for Host {
     type Value = String;
 
     fn read(&self, raw: &Raw) -> Option<String> {
-        text_of(raw).filter(|text| !text.is_empty() && !text.contains(char::is_whitespace)).map(str::to_owned)
+        let is_address = |text: &str| text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        let is_name = |text: &str| {
+            !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || ['/', '@', ':', ','].contains(&c))
+        };
+        text_of(raw).filter(|text| is_address(text) || is_name(text)).map(str::to_owned)
     }
 
     fn write(&self, value: &String) -> String {
@@ -303,7 +308,7 @@ impl Kind for Host {
     }
 
     fn allowed(&self) -> String {
-        "a host's name or address".into()
+        "a host's name or address alone (a URL belongs into url, a port into port)".into()
     }
 }
 

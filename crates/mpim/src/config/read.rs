@@ -121,6 +121,8 @@ fn read_value<K: Kind>(kind: &K, entry: &Entry) -> Result<K::Value, String> {
     kind.read(&entry.raw).ok_or_else(|| {
         let is = match &entry.raw {
             _ if K::SECRET => String::new(),
+            // It may be a URL with a password, in the wrong place.
+            Raw::Text(text) | Raw::Bare(text) if text.contains('@') => String::new(),
             Raw::Text(text) => format!(", not {text:?}"),
             Raw::Bare(text) => format!(", not {text}"),
             Raw::Whole(number) => format!(", not {number}"),

@@ -312,8 +312,9 @@ settings! {
 
     /// The database of a distributed system. Not used in one process.
     mysql: MySql {
-        /// The database by its URL: mysql://USER:PASSWORD@HOST:PORT/DATABASE. It has to be there; tables are made. Across a
-        /// network that is not trusted append ?ssl-mode=VERIFY_IDENTITY, and &ssl-ca=FILE if the authority is your own.
+        /// The database by its URL: mysql://USER:PASSWORD@HOST:PORT/DATABASE. It has to be there; tables are made. What is no
+        /// letter and no digit in user and password is percent-encoded. Across a network that is not trusted append
+        /// ?ssl-mode=VERIFY_IDENTITY, and &ssl-ca=FILE if the authority is your own.
         url: Option<Secret> = OptionalSecret, "";
         /// A replica to read history from, by its URL.
         replica_url: Option<Secret> = OptionalSecret, "";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::bail;
-use cache::redis::RedisCache;
+use cache::{Cache as _, redis::RedisCache};
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry as Metrics};
 use protocol::IdGenerator;
 use queue::redis::RedisQueue;
@@ -16,6 +16,7 @@ use crate::{
     assembly::{BackEnds, Stores},
     config::{Config, Lifetimes},
     monitor::Readiness,
+    told::{of_zookeeper, with_causes},
 };
 
 /// Connections to the other programs.
@@ -64,8 +65,19 @@ impl Connected {
     }
 }
 
-/// Connects; `with_stores` also to database and cache. What it waits for stands in `readiness`. Redis may be away: it costs nothing but time, and is connected to once it is
-/// there.
+/// Looks whether the cache is there, so that a mistaken address is told, though nobody has to wait for it. Its figures count the
+/// failure.
+pub(super) fn look_for_cache(cache: &Arc<RedisCache>, tasks: &mut JoinSet<()>) {
+    let cache = Arc::clone(cache);
+    tasks.spawn(async move {
+        if let Err(error) = cache.get(&["start".to_owned()]).await {
+            tracing::warn!(%error, "[redis_cache] is not there: the database is asked for everything, until it is");
+        }
+    });
+}
+
+/// Connects; `with_stores` also to database and cache. What it waits for stands in `readiness`. Redis may be away: it costs nothing but
+/// time, and is connected to once it is there.
 ///
 /// # Errors
 ///
@@ -74,7 +86,7 @@ pub(super) async fn connect(config: &Config, with_stores: bool, readiness: &Read
     let database = async {
         let Some(mysql) = config.mysql().filter(|_| with_stores) else { return Ok(None) };
         readiness.waits("mysql", "the database has not been opened yet");
-        let store = MysqlStore::open(mysql).await.map_err(|error| format!("[mysql] {}", chain(&error)))?;
+        let store = MysqlStore::open(mysql).await.map_err(|error| format!("[mysql] {}", with_causes(&error)))?;
         readiness.has("mysql");
         Ok(Some(store))
     };
@@ -82,13 +94,14 @@ pub(super) async fn connect(config: &Config, with_stores: bool, readiness: &Read
         let zookeeper = config.zookeeper();
         readiness.waits("zookeeper", format!("no session with {} yet", zookeeper.servers));
         let connected = ZooKeeperRegistry::connect(zookeeper).await;
-        let registry = connected.map_err(|error| format!("[zookeeper] {}", chain(&error)))?;
+        let registry = connected.map_err(|error| of_zookeeper(error).to_string())?;
         readiness.has("zookeeper");
         Ok(registry)
     };
-    let queue = RedisQueue::start(config.redis_queue()).map_err(|error| format!("[redis_queue] {}", chain(&error)));
+    let queue =
+        RedisQueue::start(config.redis_queue()).map_err(|error| format!("[redis_queue] {}", with_causes(&error)));
     let cache = with_stores.then(|| RedisCache::start(&config.redis_cache())).transpose();
-    let cache = cache.map_err(|error| format!("[redis_cache] {}", chain(&error)));
+    let cache = cache.map_err(|error| format!("[redis_cache] {}", with_causes(&error)));
     let (database, registry) = tokio::join!(database, registry);
     match (database, registry, queue, cache) {
         (Ok(database), Ok(registry), Ok(queue), Ok(cache)) => Ok(Connected {
@@ -101,17 +114,4 @@ pub(super) async fn connect(config: &Config, with_stores: bool, readiness: &Read
             bail!("{}", wrong.into_iter().flatten().collect::<Vec<_>>().join("\n"))
         }
     }
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut texts: Vec<String> = Vec::new();
-    for text in causes.map(ToString::to_string) {
-        // Some tell their causes themselves.
-        if texts.last().is_none_or(|last| !last.contains(&text)) {
-            texts.push(text);
-        }
-    }
-    texts.join(": ")
 }

@@ -40,6 +40,8 @@ pub(super) async fn follow(
     while let Some((key, value)) = changes.recv().await {
         let name = format!("{}.{}", key.0, key.1);
         let before = values.clone();
+        // None of these is a secret.
+        let told = value.clone().unwrap_or_else(|| "as this process's own configuration says".to_owned());
         match value {
             Some(value) => drop(values.insert(key, value)),
             None => drop(values.remove(&key)),
@@ -54,7 +56,7 @@ pub(super) async fn follow(
                 if let Err(error) = levels.set(&changed.log.level) {
                     tracing::error!(%error, "the log's levels stay as they are");
                 }
-                tracing::info!(name, "a value of the live configuration is in effect");
+                tracing::info!(name, value = told, "a value of the live configuration is in effect");
                 current = changed;
             }
             Err(mistakes) => {

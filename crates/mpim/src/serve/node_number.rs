@@ -7,6 +7,8 @@ use registry::{NodeLease, Registry};
 use store::mysql::MysqlStore;
 use tokio::{task::JoinSet, time::sleep};
 
+use crate::told::of_zookeeper;
+
 /// Between two tries to get a new number.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -20,7 +22,7 @@ pub(super) async fn ids(
     store: Option<&MysqlStore>,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Arc<IdGenerator>> {
-    let lease = registry.lease_node().await?;
+    let lease = registry.lease_node().await.map_err(of_zookeeper)?;
     let newest = match store {
         Some(store) => store.newest_id().await?,
         None => 0,

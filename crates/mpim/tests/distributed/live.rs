@@ -11,12 +11,15 @@ use servers::Redis;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
+    process::Command,
 };
 
 use crate::{
-    device::Device,
+    device::{Device, PATIENCE},
     http::ask,
     people::{connected, direct, until},
+    process::MPIM,
+    stores::Stores,
     system::{Setup, System, call},
 };
 
@@ -69,6 +72,10 @@ async fn limits_and_log_levels_change_while_the_system_runs_and_invalid_values_a
         }
     }
     assert_eq!(is_limited().await, [true; 2], "the rate before stays");
+    let is_told = |line: &str| line.contains("is in effect") && line.contains(RATE) && line.contains("value=\"1\"");
+    for name in ["gateway-1", "gateway-2"] {
+        assert!(system.log(name).lines().any(is_told), "{}", system.log(name));
+    }
 
     registry.set_config(LEVEL, Some("trace")).await.unwrap();
     registry.set_config(RATE, None).await.unwrap();
@@ -136,4 +143,28 @@ async fn lifetimes_of_the_cache_change_while_the_system_runs_and_invalid_values_
     registry.set_config(TTL, None).await.unwrap();
     until("both keep it for an hour again", async || kept().await.iter().all(|ms| AN_HOUR.contains(ms))).await;
     registry.close().await;
+}
+
+/// What is set for all processes is set, listed and unset by command, and each says what it has done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_are_set_listed_and_unset_by_command() {
+    let (stores, number) = Stores::shared().await;
+    let (servers, root) = (stores.zookeeper.address().to_string(), format!("/mpim-{number}"));
+    let mpim = async |arguments: &[&str]| {
+        let mut command = Command::new(MPIM);
+        command.arg("config").args(arguments).env_clear().kill_on_drop(true);
+        command.env("MPIM_ZOOKEEPER_HOSTS", &servers).env("MPIM_ZOOKEEPER_ROOT", &root);
+        let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    assert!(mpim(&["live"]).await.starts_with("no value is set"));
+    assert_eq!(mpim(&["set", RATE, "50"]).await, format!("{RATE} = 50\n"));
+    assert_eq!(mpim(&["set", LEVEL, "info,gateway=debug"]).await, format!("{LEVEL} = info,gateway=debug\n"));
+    let listed = mpim(&["live"]).await;
+    assert_eq!(listed, format!("{LEVEL} = info,gateway=debug\n{RATE} = 50\n"));
+    let refused = mpim(&["set", RATE, "-5"]).await;
+    assert!(refused.contains("must be a whole number") && refused.contains("-5"), "{refused}");
+    let unset = mpim(&["set", RATE]).await;
+    assert!(unset.starts_with(&format!("{RATE} is unset")), "{unset}");
+    assert_eq!(mpim(&["live"]).await, format!("{LEVEL} = info,gateway=debug\n"));
 }

@@ -2,6 +2,10 @@
 
 use std::{fs, net::TcpListener, path::Path, time::Instant};
 
+use registry::{
+    Registry as _, ZooKeeperRegistry,
+    zookeeper::{Config, Credentials},
+};
 use tokio::process::Command;
 
 use crate::{
@@ -9,6 +13,7 @@ use crate::{
     http,
     people::until,
     process::MPIM,
+    stores::Stores,
     system::{RPC_SECRET, Setup, System, free_address},
 };
 
@@ -83,6 +88,76 @@ async fn all_that_cannot_be_reached_is_named_at_once_with_the_reason() {
     assert!(error.to_lowercase().contains("refused"), "{error}");
     assert!(!error.contains("hush"), "a password is told: {error}");
     assert!(begun.elapsed() < PATIENCE / 3, "{:?}", begun.elapsed());
+}
+
+/// What is kept in ZooKeeper is closed to others: a start, and a change of the live configuration, without the password or with a
+/// wrong one end at once, and say by which settings.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_let_in_by_zookeeper_is_told_so_at_once() {
+    const ROOT: &str = "/closed";
+    let (stores, _) = Stores::shared().await;
+    let servers = stores.zookeeper.address().to_string();
+    let credentials = Some(Credentials { user: "mpim".into(), password: "right".into() });
+    let owner = Config { servers: servers.clone(), prefix: ROOT.into(), credentials, ..Config::default() };
+    let owner = ZooKeeperRegistry::connect(owner).await.unwrap();
+    owner.set_config("log.level", Some("info")).await.unwrap();
+    let _lease = owner.lease_node().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for credentials in ["", "username = \"mpim\"\npassword = \"mistaken\"\n"] {
+        let zookeeper = format!("[zookeeper]\nhosts = \"{servers}\"\nroot = \"{ROOT}\"\n{credentials}");
+        let configuration =
+            format!("[server]\nlisten = \"127.0.0.1:0\"\n[rpc]\nsecret = \"{RPC_SECRET}\"\n{zookeeper}");
+        let begun = Instant::now();
+        let error = refusal(dir.path(), &configuration, &["gateway"]).await;
+        names(&error, &["mpim: [zookeeper] username, password: "]);
+        assert!(!error.contains("mistaken"), "a password is told: {error}");
+        let file = dir.path().join("mpim.toml");
+        let mut set = Command::new(MPIM);
+        set.args(["config", "set", "log.level", "debug", "--config"]).arg(&file).env_clear().kill_on_drop(true);
+        let output = tokio::time::timeout(PATIENCE, set.output()).await.expect("it ends").unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.starts_with("mpim: [zookeeper] username, password: "), "{error}");
+        assert!(begun.elapsed() < Config::default().connect_timeout, "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_does_not_exist_is_told_from_a_server_that_is_not_there() {
+    let (stores, number) = Stores::shared().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (database, zookeeper) = (stores.mariadb.url("nowhere"), stores.zookeeper.address());
+    let configuration = format!(
+        "[server]\nsecret_key = \"{KEY}\"\n[rpc]\nsecret = \"{RPC_SECRET}\"\n[mysql]\nurl = \"{database}\"\n\
+         [zookeeper]\nhosts = \"{zookeeper}\"\nroot = \"/mpim-{number}\"\n"
+    );
+    let error = refusal(dir.path(), &configuration, &["user"]).await;
+    let told = format!("[mysql] the server {} has no database \"nowhere\": make it first", stores.mariadb.address());
+    assert!(error.contains(&told), "{error}");
+}
+
+/// Nobody waits for the cache, so a mistaken address is told and counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_that_is_not_there_at_the_start_is_told_and_counted_and_not_waited_for() {
+    let mut system = System::start(Setup::none()).await;
+    let nowhere = ("MPIM_REDIS_CACHE_PORT", free_address().port().to_string());
+    system.add_with("all", &["user", "message", "presence", "group"], &[nowhere]).ready().await;
+    until("it is told", async || system.log("all").contains("[redis_cache] is not there")).await;
+    assert!(system.metric("all", "mpim_cache_errors_total").await >= 1.0);
+    assert!(system.metric("all", "mpim_cache_connected").await == 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_are_told_to_stop_end_without_a_warning() {
+    let mut system = System::start(Setup::small()).await;
+    for name in ["gateway-1", "services-1"] {
+        system.instance(name).process.stop(PATIENCE).await;
+        let log = system.log(name);
+        let (_, farewell) = log.split_once("stopping; a second signal ends at once").expect("it was told");
+        let worrying =
+            |line: &&str| ["WARN", "ERROR", "SessionExpired", "session expired"].iter().any(|word| line.contains(word));
+        let lines: Vec<&str> = farewell.lines().filter(worrying).collect();
+        assert!(lines.is_empty(), "{name}: {lines:#?}");
+    }
 }
 
 /// A process that is alone says for which services it waits, and takes no part until they are there; and then it does.

@@ -73,6 +73,15 @@ impl Config {
         let acls = if self.credentials.is_some() { Acls::creator_all() } else { Acls::anyone_all() };
         Ok(Tree { root: self.prefix.clone(), acls })
     }
+
+    /// What is at the prefix is closed to whom these settings name.
+    pub(super) fn not_authorized(&self) -> Error {
+        Error::NotAuthorized {
+            servers: self.servers.clone(),
+            prefix: self.prefix.clone(),
+            user: self.credentials.as_ref().map(|credentials| credentials.user.clone()),
+        }
+    }
 }
 
 /// Where everything is, and who may see it.

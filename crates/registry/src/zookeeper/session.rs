@@ -45,6 +45,8 @@ impl Reach {
 pub(super) struct Sessions {
     current: watch::Receiver<Option<Client>>,
     reach: watch::Receiver<Reach>,
+    /// Changes whenever somebody is not allowed to do what is to be done.
+    refused: watch::Sender<()>,
 }
 
 impl Sessions {
@@ -53,15 +55,27 @@ impl Sessions {
         let (sessions, current) = watch::channel(None);
         let (reached, reach) = watch::channel(Reach::now(true));
         tasks.spawn(keep(config.clone(), first, sessions, reached, ended.clone()));
-        Self { current, reach }
+        Self { current, reach, refused: watch::Sender::new(()) }
     }
 
     pub(super) fn reach(&self) -> watch::Receiver<Reach> {
         self.reach.clone()
     }
 
+    /// Wakes whenever ZooKeeper refuses something to this client's user, in whichever turns.
+    pub(super) fn refusals(&self) -> watch::Receiver<()> {
+        self.refused.subscribe()
+    }
+
     pub(super) fn turns(&self) -> Turns {
-        Turns { current: self.current.clone(), last: None, over: false, failures: 0, last_failure: Instant::now() }
+        Turns {
+            current: self.current.clone(),
+            refused: self.refused.clone(),
+            last: None,
+            over: false,
+            failures: 0,
+            last_failure: Instant::now(),
+        }
     }
 }
 
@@ -147,6 +161,7 @@ pub(super) async fn first(config: &Config) -> crate::Result<Client> {
         loop {
             match connect(config).await {
                 Err(Error::BadArguments(what)) => return Err(unavailable(format!("{}: {what}", config.servers))),
+                Err(Error::AuthFailed) => return Err(config.not_authorized()),
                 Err(error) => {
                     tracing::debug!(%error, "no session with ZooKeeper");
                     failures += 1;
@@ -190,6 +205,7 @@ async fn connect(config: &Config) -> Result<Client, Error> {
 #[derive(Debug)]
 pub(super) struct Turns {
     current: watch::Receiver<Option<Client>>,
+    refused: watch::Sender<()>,
     /// The session that was worked in last, and whether it has ended.
     last: Option<i64>,
     over: bool,
@@ -218,6 +234,9 @@ impl Turns {
             self.failures = 0;
         }
         self.failures += 1;
+        if matches!(error, Error::NoAuth | Error::InvalidAcl) {
+            self.refused.send_replace(());
+        }
         if matches!(error, Error::ConnectionLoss) {
             tracing::debug!(%error, "could not {what}; tried again");
         } else {

@@ -257,10 +257,25 @@ async fn what_is_written_with_credentials_is_closed_to_who_has_none() {
     let _registration = one.register(instance("user", 7000)).await.unwrap();
     becomes(&mut other.watch("user").await.unwrap(), &vec![instance("user", 7000)]).await;
     drop(other.lease_node().await.unwrap());
-    let stranger = connect(&Config { connect_timeout: Duration::from_secs(1), ..config.clone() }).await;
-    let error = stranger.watch("user").await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable(_)), "{error}");
-    assert!(stranger.set_config("key", Some("value")).await.is_err());
+    let credentials = Some(Credentials { user: "mpim".into(), password: "wrong".into() });
+    let mistaken = Config { credentials, ..config.clone() };
+    for (stranger, who) in
+        [(&config, "names no user and password"), (&mistaken, "the user \"mpim\" with this password")]
+    {
+        // Not waited for: it would not become right.
+        let stranger = connect(&Config { connect_timeout: Duration::from_secs(3_600), ..stranger.clone() }).await;
+        let errors = [
+            stranger.watch("user").await.unwrap_err(),
+            stranger.lease_node().await.unwrap_err(),
+            stranger.register(instance("user", 7001)).await.unwrap_err(),
+            stranger.set_config("key", Some("value")).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, Error::NotAuthorized { .. }), "{error}");
+            assert!(error.to_string().contains(who) && !error.to_string().contains("wrong"), "{error}");
+        }
+        stranger.close().await;
+    }
     let raw = raw(&config).await;
     let listed = raw.list_children(&format!("{}/services/user", config.prefix)).await;
     assert_eq!(listed, Err(ZkError::NoAuth));

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions as _,
-    mysql::{MySqlConnectOptions, MySqlSslMode},
+    mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlSslMode},
 };
 use tokio::time::Instant;
 
@@ -20,6 +20,8 @@ const IDLE_MAX: Duration = Duration::from_secs(300);
 /// Prepared statements kept by a connection: those that a busy one uses. A server has room for 16,382 by default, of all
 /// connections together.
 const STATEMENTS_MAX: usize = 150;
+/// What a server says of a database that it does not have (`ER_BAD_DB_ERROR`).
+const UNKNOWN_DATABASE: u16 = 1_049;
 
 /// A store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,16 @@ pub enum OpenError {
     /// The database does not say what its schema is.
     #[error("the database cannot be opened: {0}")]
     Connect(#[source] sqlx::Error),
+    /// The server is there, and has no such database.
+    #[error(
+        "the server {server} has no database {database:?}: make it first (CREATE DATABASE), the tables are made then"
+    )]
+    NoSuchDatabase {
+        /// Its host and port.
+        server: String,
+        /// The database's name.
+        database: String,
+    },
     /// There is no connection to the database, or it does not let us in.
     #[error("the database at {server} cannot be reached: {source}")]
     Unreachable {
@@ -129,7 +141,14 @@ fn writing(connections_max: u32, timeout: Duration) -> PoolConfig {
 }
 
 fn unreachable(options: &MySqlConnectOptions, source: sqlx::Error) -> OpenError {
-    OpenError::Unreachable { server: format!("{}:{}", options.get_host(), options.get_port()), source }
+    let server = format!("{}:{}", options.get_host(), options.get_port());
+    let told = source.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
+    match options.get_database() {
+        Some(database) if told.is_some_and(|told| told.number() == UNKNOWN_DATABASE) => {
+            OpenError::NoSuchDatabase { server, database: database.to_owned() }
+        }
+        _ => OpenError::Unreachable { server, source },
+    }
 }
 
 fn options(url: &str, which: &'static str) -> Result<MySqlConnectOptions, OpenError> {
@@ -149,4 +168,18 @@ fn options(url: &str, which: &'static str) -> Result<MySqlConnectOptions, OpenEr
         .timezone(None)
         .statement_cache_capacity(STATEMENTS_MAX)
         .disable_statement_logging())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_and_password_are_shown_to_the_server_as_they_were_before_they_were_percent_encoded() {
+        let options = options("mysql://us%40er:p%3Ap%40ss%2Fw%3Ard%231%25@db.example:3307/chat", "url").unwrap();
+        assert_eq!((options.get_host(), options.get_port()), ("db.example", 3307));
+        assert_eq!((options.get_username(), options.get_database()), ("us@er", Some("chat")));
+        let shown = format!("{options:?}");
+        assert!(shown.contains("\"p:p@ss/w:rd#1%\""), "{shown}");
+    }
 }
