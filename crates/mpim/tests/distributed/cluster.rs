@@ -181,6 +181,14 @@ async fn a_cluster_comes_up_is_used_and_goes_down_without_a_trace_and_its_data_s
     }
     here.go_offline().await;
     there.go_offline().await;
+    let own = cluster.dir.join("mpim.toml");
+    let before = fs::read(&own).unwrap();
+    fs::write(&own, "[gateway]\nsends_per_second = \"many\"\n").unwrap();
+    let refused = cluster.run(&["up"]).await;
+    assert!(!refused.success && refused.error.contains("mpim.toml:2"), "{}", refused.error);
+    let run = |(_, process): &(&String, &Known)| process.is_running();
+    assert_eq!(processes.iter().filter(run).count(), processes.len() - 1, "what ran before stays");
+    fs::write(&own, before).unwrap();
     assert_eq!(cluster.up().await, server);
     let (is_well, _) = cluster.status().await;
     assert!(is_well, "the gateway is back");
