@@ -40,7 +40,7 @@ pub struct Status {
     pub name: String,
     /// Where it is reached; a process of MPIM: where its `/metrics` and `/readyz` are.
     pub address: SocketAddr,
-    /// Its process id.
+    /// Its process id; 0 if it was to be started and was not.
     pub process: u32,
     /// How it is.
     pub health: Health,

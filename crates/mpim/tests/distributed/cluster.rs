@@ -61,13 +61,15 @@ impl Cluster {
         url.parse().unwrap()
     }
 
-    /// Begins to start it, until this program has been started in the directory of this process.
+    /// Begins to start it, and stands still as soon as this program has been started in the directory of this process.
     async fn start_until(&self, process: &str, program: &str) -> Child {
         let mut command = Command::new(MPIM);
         command.args(["cluster", "up", "--dir"]).arg(&self.dir).envs(ENVIRONMENT).kill_on_drop(true);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let is_there = async || Known::recorded(&self.dir.join(process), program).is_some_and(Known::is_running);
         until(program, is_there).await;
+        // However long it takes to look around.
+        kill(Pid::from_raw(child.id().unwrap().try_into().unwrap()), Signal::SIGSTOP).unwrap();
         child
     }
 
