@@ -114,6 +114,7 @@ impl Cluster {
         let mut process = Process::start(program, Lifetime::Detached)?;
         // Before it is waited for, so that it is found also if this is interrupted.
         self.system.remember(Member::of(&name, monitor, &process)?)?;
+        process.leave();
         let request = "GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         process.until(READY_WITHIN, async || servers::answers(monitor, request, " 200 ").await).await?;
         Ok(())

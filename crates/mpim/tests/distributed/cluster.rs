@@ -122,6 +122,24 @@ impl Drop for Cluster {
     }
 }
 
+/// The benchmark kills a gateway and a message service, starts them again, finds every text, and leaves all running.
+async fn replay_with_a_kill(cluster: &Cluster) {
+    let said =
+        |number| format!(r#"{{"language": "any", "topic": "tea", "turns": ["你好 {number}", "hello {number}"]}}"#);
+    let dialogues = cluster.dir.join("dialogues.jsonl");
+    fs::write(&dialogues, (0..50).map(said).collect::<Vec<_>>().join("\n")).unwrap();
+    let before = cluster.processes();
+    let mut replay = Command::new(MPIM);
+    replay.args(["bench", "replay"]).arg(&dialogues).args(["--kills", "1", "--json", "--cluster"]).arg(&cluster.dir);
+    let replayed = replay.envs(ENVIRONMENT).kill_on_drop(true).output();
+    let replayed = tokio::time::timeout(COMMAND_WITHIN, replayed).await.expect("it ends").unwrap();
+    assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+    let after = cluster.processes();
+    assert_eq!(before.iter().filter(|(name, process)| after[*name] != **process).count(), 2, "{before:?} {after:?}");
+    let (is_well, status) = cluster.status().await;
+    assert!(is_well, "{status:?}");
+}
+
 /// Processes that have this directory among their arguments or in their environment, or work in it.
 fn of_directory(dir: &Path) -> Vec<String> {
     let name = dir.to_str().unwrap();
@@ -197,6 +215,7 @@ async fn a_cluster_comes_up_is_used_and_goes_down_without_a_trace_and_its_data_s
     let mut others = cluster.processes();
     assert_ne!(others.insert("gateway-001".into(), processes["gateway-001"]), Some(processes["gateway-001"]));
     assert_eq!(others, processes, "the others are those that were there");
+    replay_with_a_kill(&cluster).await;
     let processes = cluster.processes();
     kill_alone(processes["nginx"]).await;
 
