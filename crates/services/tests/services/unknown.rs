@@ -9,6 +9,7 @@ use protocol::{
     wire::{self, ErrorCode, content::Kind, server_frame::Body},
 };
 use queue::{Delivered, Queue as _, Subscription, Topic};
+use store::Messages;
 
 use crate::bed::{GATEWAY, PATIENCE, System, by, code_of, text, user_id};
 
@@ -26,6 +27,18 @@ async fn resynced(subscription: &dyn Subscription) -> (Topic, Vec<u64>) {
     }
 }
 
+/// Sends something once all effects are told, after which the next entry that is appended is the test's own.
+async fn send_when_all_is_told(system: &System, sender: &wire::Session, conversation: u64) {
+    let told = async {
+        while !Messages::effects(&*system.messages, 1).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("in time");
+    let first = text(conversation, EntryId::generate(), "before");
+    assert!(system.send(sender, vec![first]).await[0].is_ok());
+}
+
 #[tokio::test]
 async fn both_of_a_conversation_are_told_to_catch_up_when_the_answer_to_a_commit_gets_lost() {
     let system = System::start().await;
@@ -35,6 +48,7 @@ async fn both_of_a_conversation_are_told_to_catch_up_when_the_answer_to_a_commit
     for session in [&alice, &bob] {
         system.queue.bind(user_id(session), GATEWAY, false).await.unwrap();
     }
+    send_when_all_is_told(&system, &alice, conversation).await;
     system.messages.lose_answer("append");
     let send = text(conversation, EntryId::generate(), "stored");
     assert_eq!(system.send(&alice, vec![send]).await, [Err(ErrorCode::OutcomeUnknown)]);
@@ -45,7 +59,7 @@ async fn both_of_a_conversation_are_told_to_catch_up_when_the_answer_to_a_commit
         told.extend(users);
     }
     assert_eq!(told, [&alice, &bob].map(|session| user_id(session).get()).into());
-    assert_eq!(system.texts(&bob, conversation).await, ["stored"]);
+    assert_eq!(system.texts(&bob, conversation).await, ["before", "stored"]);
     assert_eq!(system.messages.asked(&["members"]), 1);
 }
 
@@ -62,6 +76,7 @@ async fn a_group_is_told_to_catch_up_when_the_answer_to_a_commit_gets_lost() {
     let group = system.group.create_group(&by(&alice), create).await.unwrap().id;
     let subscription = system.queue.open(GATEWAY).await.unwrap();
     subscription.subscribe(vec![Topic::Group(GroupId::new(group))]).await.unwrap();
+    send_when_all_is_told(&system, &alice, group).await;
     system.messages.lose_answer("append");
     let send = text(group, EntryId::generate(), "stored");
     assert_eq!(system.send(&alice, vec![send]).await, [Err(ErrorCode::OutcomeUnknown)]);
