@@ -235,7 +235,7 @@ async fn what_cannot_be_opened_says_why() {
     let few = MysqlConfig { connections_max: 1, ..MysqlConfig::new(database.url()) };
     assert!(matches!(refused(few).await, OpenError::TooFewConnections(1)));
     let missing = MysqlConfig::new(database.url() + "_missing");
-    assert!(matches!(refused(missing).await, OpenError::Unreachable { .. }));
+    assert!(matches!(refused(missing).await, OpenError::NoSuchDatabase { .. }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
