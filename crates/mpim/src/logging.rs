@@ -40,10 +40,14 @@ pub enum Error {
     Levels(String),
 }
 
-/// Levels by module, such as `info,gateway=debug`; `None` if it is not such a text.
+/// Says of each connection, also of those that we end, what the registry says of those that matter.
+const WORDY: &str = "zookeeper_client";
+
+/// Levels by module, such as `info,gateway=debug`; `None` if it is not such a text. The client of ZooKeeper tells errors only, unless
+/// it is named.
 pub fn parse_levels(text: &str) -> Option<Targets> {
     // By hand: `Targets` would take a misspelt level for a module, and so silence the log.
-    let mut targets = Targets::new();
+    let mut targets = Targets::new().with_target(WORDY, LevelFilter::ERROR);
     for directive in text.split(',') {
         targets = match directive.split_once('=') {
             Some((module, _)) if module.trim().is_empty() => return None,

@@ -28,7 +28,7 @@ impl SecuredRedis {
     /// # Errors
     ///
     /// The certificate cannot be made or written, or a server does not start.
-    pub async fn start(dir: &Path) -> Result<Self> {
+    async fn start(dir: &Path) -> Result<Self> {
         let [certificate, key] = certificate(dir).map_err(Error::io("the certificate"))?;
         let tls = Some(Tls { certificate: &certificate, key: &key });
         let security = Security { password: "servers", sentinel_password: "sentinels", tls };
@@ -41,7 +41,7 @@ impl SecuredRedis {
     }
 
     /// Where they are reached: alone, as a Cluster, behind Sentinels.
-    pub fn urls(&self) -> [String; 3] {
+    fn urls(&self) -> [String; 3] {
         [
             format!("rediss://:servers@{}/0", hosts([&self.alone])),
             format!("rediss+cluster://:servers@{}", hosts(&self.cluster.nodes)),
@@ -53,14 +53,33 @@ impl SecuredRedis {
         ]
     }
 
-    /// Runs a test of this program again in a process that trusts the certificate, which finds the servers by
-    /// [`trusted`](Self::trusted). The authorities that are trusted are those of the machine unless the environment names others,
-    /// which a process cannot change of itself.
+    /// A whole test, by its `name` in this program, of somebody who talks to Redis over TLS: in this process, which does not trust
+    /// the certificate, `refused` gives the error that tells so; in another, which does, all goes `well` with each server.
+    ///
+    /// # Panics
+    ///
+    /// Any of that is not so.
+    pub async fn judge(dir: &Path, name: &str, refused: impl AsyncFnOnce(&str) -> String, well: impl AsyncFn(&str)) {
+        if let Some(urls) = trusted() {
+            for url in urls {
+                well(&url).await;
+            }
+            return;
+        }
+        let redis = Self::start(dir).await.expect("the servers start");
+        let refused = refused(&redis.urls()[0]).await;
+        assert!(refused.contains("certificate"), "{refused}");
+        redis.run_trusted(name).await.expect("all goes well where the certificate is trusted");
+    }
+
+    /// Runs a test of this program again in a process that trusts the certificate, which finds the servers by [`trusted`]. The
+    /// authorities that are trusted are those of the machine unless the environment names others, which a process cannot change
+    /// of itself.
     ///
     /// # Errors
     ///
     /// The test fails, or is none of this program's; what it printed is told.
-    pub async fn run_trusted(&self, test: &str) -> io::Result<()> {
+    async fn run_trusted(&self, test: &str) -> io::Result<()> {
         let output = Command::new(env::current_exe()?)
             .args([test, "--exact", "--nocapture"])
             .env(URLS, self.urls().join(" "))
@@ -72,15 +91,15 @@ impl SecuredRedis {
         let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         if output.status.success() && told.contains("1 passed") { Ok(()) } else { Err(io::Error::other(told)) }
     }
+}
 
-    /// Where the servers are that this process trusts, if it is one that does.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "no part of the configuration: how a test tells the process that it starts"
-    )]
-    pub fn trusted() -> Option<Vec<String>> {
-        Some(env::var(URLS).ok()?.split(' ').map(str::to_owned).collect())
-    }
+/// Where the servers are that this process trusts, if it is one that does.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no part of the configuration: how a test tells the process that it starts"
+)]
+fn trusted() -> Option<Vec<String>> {
+    Some(env::var(URLS).ok()?.split(' ').map(str::to_owned).collect())
 }
 
 /// A certificate for this machine, and its key.

@@ -95,11 +95,7 @@ pub(super) async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
         }
         Action::Live(_) => live(&config).await?.iter().try_for_each(|line| writeln!(io::stdout(), "{line}")),
     };
-    match printed {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        printed => printed?,
-    }
+    printed?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -69,14 +69,20 @@ async fn the_database_is_not_run_over_while_the_back_end_is_passed_by() {
     assert_eq!(bed.database.at_once_max.load(Ordering::Relaxed), 3);
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_could_not_be_invalidated_is_before_the_back_end_is_used_again() {
+/// The back end has the old name of 1, and fails now; it was to be told of the new one.
+async fn bed_that_owes_one() -> Bed {
     let bed = Bed::new();
     bed.database.set(1, "old");
     bed.get(1).await.unwrap();
     bed.back_end.fail(true);
     bed.database.set(1, "new");
     bed.lookup.invalidate(&[1]).await;
+    bed
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_invalidated_is_before_the_back_end_is_used_again() {
+    let bed = bed_that_owes_one().await;
     assert_eq!(bed.get(1).await, Ok(Some(name("new"))), "passed by");
     bed.back_end.fail(false);
     sleep(LookupConfig::PROBE_INTERVAL_DEFAULT).await;
@@ -119,12 +125,7 @@ async fn an_invalidation_whose_caller_gave_up_is_made_good() {
 
 #[tokio::test(start_paused = true)]
 async fn with_too_much_owed_nothing_old_is_read_until_it_has_ended() {
-    let bed = Bed::new();
-    bed.database.set(1, "old");
-    bed.get(1).await.unwrap();
-    bed.back_end.fail(true);
-    bed.database.set(1, "new");
-    bed.lookup.invalidate(&[1]).await;
+    let bed = bed_that_owes_one().await;
     bed.lookup.invalidate(&(100..10_200).collect::<Vec<u64>>()).await;
     bed.back_end.fail(false);
     sleep(LookupConfig::PROBE_INTERVAL_DEFAULT).await;
