@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use prost::Message as _;
 use protocol::{
-    ConversationId, EntryId, Error, GatewayId, IdGenerator, NodeNumber, RawContent, Result, SessionId, UserId,
+    ConversationId, EntryId, GatewayId, IdGenerator, NodeNumber, RawContent, Result, SessionId, UserId,
     queue as published,
     wire::{self, Content, ErrorCode, content::Kind, server_frame::Body},
 };
@@ -24,8 +24,9 @@ use store::{
 };
 use tokio::time::Instant;
 
+pub(crate) use crate::waiting::{PATIENCE, code_of, eventually};
+
 pub(crate) const GATEWAY: GatewayId = GatewayId::new(1);
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// The users that the group service asks for.
@@ -311,21 +312,4 @@ pub(crate) fn kind(entry: &wire::Entry) -> Kind {
 
 pub(crate) fn group_topic(group: u64) -> Topic {
     Topic::Group(ConversationId::new(group).group())
-}
-
-pub(crate) async fn code_of<T>(outcome: impl Future<Output = Result<T, Error>>) -> ErrorCode {
-    outcome.await.err().expect("refused").code()
-}
-
-pub(crate) async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    tokio::time::timeout(PATIENCE, async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("in time")
 }

@@ -12,3 +12,5 @@ mod presence;
 mod pushes;
 mod reading;
 mod retries;
+#[path = "../common/waiting.rs"]
+mod waiting;

@@ -1,27 +1,27 @@
 //! All services in one place, and whoever asks them.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use api::{Call, Caller, MessageService as _, Scopes, SendRequest, UserService as _, send_result};
-use cache::LocalCache;
-use prometheus_client::registry::Registry;
+use api::{MessageService as _, SendRequest, send_result};
 use prost::Message as _;
 use protocol::{
-    EntryId, Error, GatewayId, IdGenerator, NodeNumber, SessionId, UserId, queue as pushes,
+    EntryId, GatewayId, UserId, queue as pushes,
     wire::{self, ErrorCode, content::Kind},
 };
 use queue::{Delivered, LocalQueue, Subscription};
-use services::{
-    Clock, group, message,
-    user::{self, PasswordConfig, SecretKey},
-};
+use services::{Clock, group, message, user};
 use store::sqlite::{SqliteConfig, SqliteStore};
-use tokio::time::Instant;
 
-use crate::doubtful::Doubtful;
+use crate::{
+    doubtful::Doubtful,
+    running::{Parts, Running, register},
+};
+pub(crate) use crate::{
+    running::{by, nobody},
+    waiting::{PATIENCE, code_of, eventually},
+};
 
 pub(crate) const GATEWAY: GatewayId = GatewayId::new(1);
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct System {
     pub(crate) store: SqliteStore,
@@ -43,42 +43,18 @@ impl System {
 
     pub(crate) async fn open(dir: Arc<tempfile::TempDir>, config: message::Config, clock: Clock) -> Self {
         let store = SqliteStore::open(SqliteConfig::new(dir.path())).unwrap();
-        let (shared, messages) = (Arc::new(store.clone()), Arc::new(Doubtful::new(store.clone())));
+        let (users, messages) = (Arc::new(store.clone()), Arc::new(Doubtful::new(store.clone())));
         let queue = Arc::new(LocalQueue::new());
-        let cache = Arc::new(LocalCache::default());
-        let ids = Arc::new(IdGenerator::new(NodeNumber::new(0).unwrap()));
-        let (message, message_tasks) = message::Service::start(
-            &config,
-            messages.clone(),
-            queue.clone(),
-            ids.clone(),
-            clock.clone(),
-            &mut Registry::default(),
-        );
-        let config = user::Config {
-            passwords: PasswordConfig { memory_kib: 8, iterations: 1, threads: 1, queue_max: 16 },
-            access_token_ttl: Duration::from_secs(900),
-            refresh_token_ttl: Duration::from_secs(86_400),
-            resume_token_ttl: Duration::from_secs(3_600),
-            info_ttl: Duration::from_secs(60).into(),
-            look_at_peers_every: None,
-            private_webhooks: false,
-        };
-        let parts = user::Parts {
-            standing_changed: Arc::new(|| {}),
-            store: shared.clone(),
-            webhooks: shared.clone(),
-            cache: cache.clone(),
+        let parts = Parts {
+            store: store.clone(),
+            messages: messages.clone(),
+            users,
             queue: queue.clone(),
-            messages: message.clone(),
-            ids: ids.clone(),
             clock: clock.clone(),
-            key: SecretKey::from_bytes([7; 32]),
+            standing_changed: Arc::new(|| {}),
         };
-        let (user, user_tasks) = user::Service::start(config, parts).await.unwrap();
-        let config = group::Config { info_ttl: Duration::from_secs(60).into() };
-        let group = group::Service::new(&config, shared, cache, user.clone(), message.clone(), ids, clock.clone());
-        Self { store, messages, queue, clock, message, user, group, tasks: (message_tasks, user_tasks), dir }
+        let Running { message, user, group, tasks } = Running::start(&config, parts).await;
+        Self { store, messages, queue, clock, message, user, group, tasks, dir }
     }
 
     pub(crate) async fn restart(self) -> Self {
@@ -92,8 +68,7 @@ impl System {
     }
 
     pub(crate) async fn register(&self, name: &str) -> wire::Session {
-        let register = wire::Register { name: name.into(), password: "password".into(), device: "phone".into() };
-        self.user.register(&nobody(), register).await.unwrap()
+        register(&self.user, name).await
     }
 
     pub(crate) async fn direct(&self, from: &wire::Session, to: &wire::Session) -> u64 {
@@ -124,17 +99,8 @@ impl System {
     }
 }
 
-pub(crate) fn nobody() -> Call {
-    Call { caller: None, origin: None, address: None, deadline: Instant::now() + PATIENCE }
-}
-
 pub(crate) fn user_id(session: &wire::Session) -> UserId {
     UserId::new(session.user.as_ref().unwrap().id)
-}
-
-pub(crate) fn by(session: &wire::Session) -> Call {
-    let caller = Caller { user: user_id(session), session: SessionId::new(session.id), scopes: Scopes::ALL };
-    Call { caller: Some(caller), ..nobody() }
 }
 
 pub(crate) fn text(conversation: u64, id: EntryId, body: impl Into<String>) -> wire::Send {
@@ -144,19 +110,6 @@ pub(crate) fn text(conversation: u64, id: EntryId, body: impl Into<String>) -> w
         content: Some(Kind::Text(wire::Text { body: body.into() }).into()),
         forward_of: None,
     }
-}
-
-pub(crate) async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    tokio::time::timeout(PATIENCE, async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("in time")
 }
 
 /// The positions of a conversation's entries that a subscription hears, until there are `count`. What personal logs tell
@@ -177,8 +130,4 @@ pub(crate) async fn heard(subscription: &dyn Subscription, conversation: u64, co
         }
     }
     positions
-}
-
-pub(crate) async fn code_of<T>(outcome: impl Future<Output = Result<T, Error>>) -> ErrorCode {
-    outcome.await.err().expect("refused").code()
 }

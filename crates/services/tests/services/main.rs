@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod bed;
-#[path = "../doubtful/mod.rs"]
+#[path = "../common/doubtful.rs"]
 mod doubtful;
 mod groups;
+#[path = "../common/running.rs"]
+mod running;
 mod sends;
 mod sessions;
 mod unknown;
+#[path = "../common/waiting.rs"]
+mod waiting;

@@ -1,33 +1,31 @@
 //! The services over a store of their own, and short ways to ask them.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use api::{
     Call, Caller, GroupService as _, MessageService as _, Scopes, SendRequest, Token, UserService as _, send_result,
 };
-use cache::LocalCache;
-use prometheus_client::registry::Registry;
 use protocol::{
-    EntryId, Error, IdGenerator, NodeNumber, SessionId, UserId,
+    EntryId, Error, SessionId, UserId,
     wire::{self, ErrorCode, UserInfo, content::Kind},
 };
 use queue::LocalQueue;
-use services::{
-    Clock, group, message,
-    user::{self, PasswordConfig, SecretKey},
-};
+use services::{Clock, group, message, user};
 use store::sqlite::{SqliteConfig, SqliteStore};
-use tokio::time::Instant;
 
-use crate::doubtful::Doubtful;
+use crate::{
+    doubtful::Doubtful,
+    running::{Parts, Running, register},
+    waiting::eventually,
+};
+pub(crate) use crate::{
+    running::{by, nobody},
+    waiting::{PATIENCE, code_of},
+};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const DAY_MS: i64 = 86_400_000;
 
 pub(crate) struct Bed {
@@ -52,46 +50,21 @@ impl Bed {
 
     async fn open(dir: Arc<tempfile::TempDir>, clock: Clock) -> Self {
         let store = SqliteStore::open(SqliteConfig::new(dir.path())).unwrap();
-        let (shared, users) = (Arc::new(store.clone()), Arc::new(Doubtful::new(store.clone())));
-        let (queue, cache) = (Arc::new(LocalQueue::new()), Arc::new(LocalCache::default()));
-        let ids = IdGenerator::new(NodeNumber::new(0).unwrap()).after(store.newest_id().await.unwrap());
-        let ids = Arc::new(ids);
-        let (message, message_tasks) = message::Service::start(
-            &message::Config::default(),
-            shared.clone(),
-            queue.clone(),
-            ids.clone(),
-            clock.clone(),
-            &mut Registry::default(),
-        );
-        let config = user::Config {
-            passwords: PasswordConfig { memory_kib: 8, iterations: 1, threads: 1, queue_max: 16 },
-            access_token_ttl: Duration::from_secs(900),
-            refresh_token_ttl: Duration::from_secs(40 * 86_400),
-            resume_token_ttl: Duration::from_secs(3_600),
-            info_ttl: Duration::from_secs(3_600).into(),
-            look_at_peers_every: None,
-            private_webhooks: false,
-        };
+        let (messages, users) = (Arc::new(store.clone()), Arc::new(Doubtful::new(store.clone())));
+        let queue = Arc::new(LocalQueue::new());
         let standings_changed = Arc::new(AtomicUsize::new(0));
         let changed = Arc::clone(&standings_changed);
-        let parts = user::Parts {
+        let parts = Parts {
+            store: store.clone(),
+            messages,
+            users: users.clone(),
+            queue: queue.clone(),
+            clock: clock.clone(),
             standing_changed: Arc::new(move || {
                 changed.fetch_add(1, Ordering::Relaxed);
             }),
-            store: users.clone(),
-            webhooks: shared.clone(),
-            cache: cache.clone(),
-            queue: queue.clone(),
-            messages: message.clone(),
-            ids: ids.clone(),
-            clock: clock.clone(),
-            key: SecretKey::from_bytes([7; 32]),
         };
-        let (user, user_tasks) = user::Service::start(config, parts).await.unwrap();
-        let config = group::Config { info_ttl: Duration::from_secs(60).into() };
-        let group = group::Service::new(&config, shared, cache, user.clone(), message.clone(), ids, clock.clone());
-        let tasks = (message_tasks, user_tasks);
+        let Running { message, user, group, tasks } = Running::start(&message::Config::default(), parts).await;
         Self { store, users, queue, clock, standings_changed, message, user, group, tasks, dir }
     }
 
@@ -106,8 +79,7 @@ impl Bed {
     }
 
     pub(crate) async fn register(&self, name: &str) -> wire::Session {
-        let register = wire::Register { name: name.into(), password: "password".into(), device: "phone".into() };
-        self.user.register(&nobody(), register).await.unwrap()
+        register(&self.user, name).await
     }
 
     pub(crate) async fn log_in(&self, name: &str) -> Result<wire::Session, Error> {
@@ -177,12 +149,7 @@ impl Bed {
 
     /// Waits until the user's personal log tells this.
     pub(crate) async fn tells(&self, user: u64, kind: &Kind) {
-        let wait = async {
-            while !self.told(user).await.contains(kind) {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{kind:?} is not told"));
+        eventually(async || self.told(user).await.contains(kind).then_some(())).await;
     }
 
     pub(crate) async fn contact(&self, of: &wire::Session, peer: u64) -> Option<wire::Contact> {
@@ -191,17 +158,8 @@ impl Bed {
     }
 }
 
-pub(crate) fn nobody() -> Call {
-    Call { caller: None, origin: None, address: None, deadline: Instant::now() + PATIENCE }
-}
-
 pub(crate) fn of(session: &wire::Session) -> u64 {
     session.user.as_ref().unwrap().id
-}
-
-pub(crate) fn by(session: &wire::Session) -> Call {
-    let caller = Caller { user: UserId::new(of(session)), session: SessionId::new(session.id), scopes: Scopes::ALL };
-    Call { caller: Some(caller), ..nobody() }
 }
 
 pub(crate) fn as_user(user: u64) -> Call {
@@ -219,8 +177,4 @@ pub(crate) fn identified(identity: &api::Identity) -> Call {
 
 pub(crate) fn id() -> String {
     EntryId::generate().to_string()
-}
-
-pub(crate) async fn code_of<T>(outcome: impl Future<Output = Result<T, Error>>) -> ErrorCode {
-    outcome.await.err().expect("refused").code()
 }

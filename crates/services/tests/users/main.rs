@@ -6,9 +6,13 @@ mod bed;
 mod bots;
 mod closing;
 mod contacts;
-#[path = "../doubtful/mod.rs"]
+#[path = "../common/doubtful.rs"]
 mod doubtful;
 mod profiles;
 mod reports;
+#[path = "../common/running.rs"]
+mod running;
 mod telling;
 mod unknown;
+#[path = "../common/waiting.rs"]
+mod waiting;
