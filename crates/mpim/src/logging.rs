@@ -44,10 +44,10 @@ pub enum Error {
 const WORDY: &str = "zookeeper_client";
 
 /// Levels by module, such as `info,gateway=debug`; `None` if it is not such a text. The client of ZooKeeper tells errors only, unless
-/// it is named.
+/// it is named or everything is to be seen (`debug`, `trace`).
 pub fn parse_levels(text: &str) -> Option<Targets> {
     // By hand: `Targets` would take a misspelt level for a module, and so silence the log.
-    let mut targets = Targets::new().with_target(WORDY, LevelFilter::ERROR);
+    let mut targets = Targets::new();
     for directive in text.split(',') {
         targets = match directive.split_once('=') {
             Some((module, _)) if module.trim().is_empty() => return None,
@@ -55,7 +55,9 @@ pub fn parse_levels(text: &str) -> Option<Targets> {
             None => targets.with_default(level_of(directive)?),
         };
     }
-    Some(targets)
+    let is_named = targets.iter().any(|(target, _)| target == WORDY);
+    let is_wordy = matches!(targets.default_level(), Some(LevelFilter::WARN | LevelFilter::INFO));
+    Some(if is_wordy && !is_named { targets.with_target(WORDY, LevelFilter::ERROR) } else { targets })
 }
 
 fn level_of(word: &str) -> Option<LevelFilter> {

@@ -86,6 +86,22 @@ fn a_misspelt_level_is_not_taken_for_a_module() {
     }
 }
 
+#[test]
+fn the_client_of_zookeeper_tells_errors_only_unless_it_or_everything_is_asked_for() {
+    let told = |level: &str| {
+        let text = written(&Log { level: level.into(), ..Log::default() }, |_| {
+            tracing::error!(target: "zookeeper_client::session", "error");
+            tracing::warn!(target: "zookeeper_client::session", "warning");
+            tracing::debug!(target: "zookeeper_client::session", "detail");
+        });
+        text.lines().count()
+    };
+    assert_eq!(["off", "error", "warn", "info", "debug", "trace"].map(told), [0, 1, 1, 1, 3, 3]);
+    assert_eq!(told("info,zookeeper_client=warn"), 2);
+    assert_eq!(told("zookeeper_client=off,info"), 0);
+    assert_eq!(told("gateway=trace"), 0, "only what is named is told");
+}
+
 /// Holds up the writing thread until it is let go.
 struct Stuck(mpsc::Receiver<()>);
 
