@@ -118,33 +118,32 @@ impl Outbox {
 pub(crate) struct Outlet(Arc<Shared>);
 
 impl Outlet {
-    /// Moves frames to `batch` until it holds `bytes_max` bytes (or a little more); ready with an error once the
-    /// outbox is closed and empty. What was moved counts no longer against the limit.
-    pub(crate) fn poll_batch(
+    /// Moves what waits to `frames`, which is empty, up to `bytes_max` bytes (or a little more). Ready if more waits, and with an
+    /// error if none will follow; what was moved is good in any case. It counts no longer against the limit.
+    pub(crate) fn poll_take(
         &mut self,
         context: &mut Context<'_>,
         bytes_max: usize,
-        batch: &mut Vec<Bytes>,
+        frames: &mut VecDeque<Bytes>,
     ) -> Poll<Result<(), Closed>> {
         let mut state = self.0.state.lock();
         if state.closed == Some(Closed::Cut) {
             return Poll::Ready(Err(Closed::Cut));
         }
-        let mut bytes = 0;
-        while bytes < bytes_max
-            && let Some(frame) = state.frames.pop_front()
-        {
-            bytes += frame.len();
-            batch.push(frame);
-        }
-        state.bytes -= bytes;
-        if state.frames.is_empty() {
-            // An idle connection keeps no buffer.
-            state.frames = VecDeque::new();
-        }
-        if !batch.is_empty() {
+        if state.bytes > bytes_max {
+            let mut bytes = 0;
+            while bytes < bytes_max
+                && let Some(frame) = state.frames.pop_front()
+            {
+                bytes += frame.len();
+                frames.push_back(frame);
+            }
+            state.bytes -= bytes;
             return Poll::Ready(Ok(()));
         }
+        // The buffer goes as well: an idle connection keeps none.
+        *frames = std::mem::take(&mut state.frames);
+        state.bytes = 0;
         // Also once it is closed: it may be cut yet.
         state.register(context);
         state.closed.map_or(Poll::Pending, |closed| Poll::Ready(Err(closed)))

@@ -10,6 +10,7 @@ mod unwritten;
 mod watchdog;
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     net::IpAddr,
     sync::Arc,
@@ -18,7 +19,6 @@ use std::{
 };
 
 use api::{Call, Caller};
-use bytes::Bytes;
 use protocol::{
     Error, Result,
     limits::{HEARTBEAT_DEFAULT, HEARTBEAT_MAX, HEARTBEAT_MIN},
@@ -324,7 +324,7 @@ impl<T: Transport> Session<T> {
         self.transport.feed(&self.transport.encoding().encode(&frame::answer(request, result)));
     }
 
-    /// Feeds pushes while the client keeps up.
+    /// Feeds pushes while the client keeps up; whether there may be more to do at once.
     fn poll_outlet(&mut self, context: &mut Context<'_>) -> bool {
         if self.ending.is_some() && !self.ends_orderly() {
             return false;
@@ -335,21 +335,16 @@ impl<T: Transport> Session<T> {
             }
             return false;
         }
-        let mut batch: Vec<Bytes> = Vec::new();
-        match self.outlet.poll_batch(context, UNWRITTEN_BYTES_MAX, &mut batch) {
-            Poll::Pending => false,
-            Poll::Ready(Ok(())) => {
-                self.gateway.metrics.frames_out.inc_by(batch.len() as u64);
-                for frame in batch {
-                    self.transport.feed(&frame);
-                }
-                true
-            }
-            Poll::Ready(Err(closed)) => {
-                self.close(closed);
-                false
-            }
+        let mut frames = VecDeque::new();
+        let taken = self.outlet.poll_take(context, UNWRITTEN_BYTES_MAX, &mut frames);
+        self.gateway.metrics.frames_out.inc_by(frames.len() as u64);
+        for frame in frames {
+            self.transport.feed(&frame);
         }
+        if let Poll::Ready(Err(closed)) = taken {
+            self.close(closed);
+        }
+        matches!(taken, Poll::Ready(Ok(())))
     }
 
     fn close(&mut self, closed: Closed) {

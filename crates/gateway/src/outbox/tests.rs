@@ -12,9 +12,11 @@ fn outbox(bytes_max: usize, frames_max: usize) -> (Outbox, Outlet, Counter) {
     (outbox, outlet, overflows)
 }
 
-fn take(outlet: &mut Outlet, bytes_max: usize) -> Poll<Result<Vec<Bytes>, Closed>> {
-    let mut batch = Vec::new();
-    outlet.poll_batch(&mut Context::from_waker(Waker::noop()), bytes_max, &mut batch).map(|end| end.map(|()| batch))
+/// What leaves at once, and whether more waits or none will follow.
+fn take(outlet: &mut Outlet, bytes_max: usize) -> (Vec<Bytes>, Poll<Result<(), Closed>>) {
+    let mut frames = VecDeque::new();
+    let taken = outlet.poll_take(&mut Context::from_waker(Waker::noop()), bytes_max, &mut frames);
+    (frames.into(), taken)
 }
 
 #[test]
@@ -25,12 +27,16 @@ fn frames_leave_in_push_order_in_batches_of_bounded_size() {
         outbox.push(frame.clone()).unwrap();
     }
     let mut left = Vec::new();
-    while let Poll::Ready(Ok(batch)) = take(&mut outlet, 64) {
+    loop {
+        let (batch, taken) = take(&mut outlet, 64);
         assert!(batch.len() <= 7);
         left.extend(batch);
+        if taken.is_pending() {
+            break;
+        }
     }
     assert_eq!(left, frames);
-    assert!(take(&mut outlet, 64).is_pending());
+    assert_eq!(take(&mut outlet, 64), (Vec::new(), Poll::Pending));
 }
 
 #[test]
@@ -42,7 +48,7 @@ fn what_waits_never_exceeds_the_bytes_and_overflow_closes_as_slow_consumer() {
     }
     assert_eq!(overflows.get(), 0);
     assert_eq!(outbox.push(Bytes::from_static(b"x")), Err(Closed::SlowConsumer));
-    assert_eq!(take(&mut outlet, 64), Poll::Ready(Err(Closed::SlowConsumer)));
+    assert_eq!(take(&mut outlet, 64), (Vec::new(), Poll::Ready(Err(Closed::SlowConsumer))));
     assert_eq!(outbox.push(Bytes::from_static(b"y")), Err(Closed::SlowConsumer));
     assert_eq!((overflows.get(), outbox.0.state.lock().bytes), (1, 0));
 }
@@ -54,7 +60,7 @@ fn what_waits_never_exceeds_the_frames_however_small_they_are() {
         outbox.push(Bytes::new()).unwrap();
     }
     assert_eq!(outbox.push(Bytes::new()), Err(Closed::SlowConsumer));
-    assert_eq!(take(&mut outlet, 64), Poll::Ready(Err(Closed::SlowConsumer)));
+    assert_eq!(take(&mut outlet, 64), (Vec::new(), Poll::Ready(Err(Closed::SlowConsumer))));
 }
 
 #[test]
@@ -62,7 +68,7 @@ fn what_has_left_makes_room() {
     let (outbox, mut outlet, overflows) = outbox(10, 10);
     for _ in 0..1_000 {
         outbox.push(Bytes::from_static(b"0123456789")).unwrap();
-        assert!(matches!(take(&mut outlet, 64), Poll::Ready(Ok(batch)) if batch.len() == 1));
+        assert_eq!(take(&mut outlet, 64), (vec![Bytes::from_static(b"0123456789")], Poll::Pending));
     }
     assert_eq!(overflows.get(), 0);
 }
@@ -74,23 +80,27 @@ fn closing_lets_what_waits_leave_first_and_cutting_does_not() {
     outbox.close(Closed::SessionEnded);
     outbox.close(Closed::Draining(Duration::ZERO));
     assert_eq!(outbox.push(Bytes::from_static(b"late")), Err(Closed::SessionEnded));
-    assert_eq!(take(&mut outlet, 64), Poll::Ready(Ok(vec![Bytes::from_static(b"first")])));
-    assert_eq!(take(&mut outlet, 64), Poll::Ready(Err(Closed::SessionEnded)));
+    assert_eq!(take(&mut outlet, 64), (vec![Bytes::from_static(b"first")], Poll::Ready(Err(Closed::SessionEnded))));
 
     let (outbox, mut outlet, _) = self::outbox(100, 10);
     outbox.push(Bytes::from_static(b"first")).unwrap();
     outbox.close(Closed::Cut);
-    assert_eq!(take(&mut outlet, 64), Poll::Ready(Err(Closed::Cut)));
+    assert_eq!(take(&mut outlet, 64), (Vec::new(), Poll::Ready(Err(Closed::Cut))));
 }
 
 #[tokio::test]
 async fn a_push_and_a_close_wake_the_socket_task() {
     let (outbox, mut outlet, _) = outbox(100, 10);
     let task = tokio::spawn(async move {
-        let mut batch = Vec::new();
-        poll_fn(|context| outlet.poll_batch(context, 64, &mut batch)).await.unwrap();
-        let mut rest = Vec::new();
-        (batch, poll_fn(|context| outlet.poll_batch(context, 64, &mut rest)).await)
+        let mut left = Vec::new();
+        let mut frames = VecDeque::new();
+        let closed = poll_fn(|context| {
+            let taken = outlet.poll_take(context, 64, &mut frames);
+            left.extend(frames.drain(..));
+            taken
+        });
+        let closed = closed.await;
+        (left, closed)
     });
     tokio::task::yield_now().await;
     outbox.push(Bytes::from_static(b"one")).unwrap();
@@ -110,7 +120,7 @@ fn a_socket_task_is_woken_once_for_many_pushes() {
     let (outbox, mut outlet, _) = outbox(1_000, 1_000);
     let count = Arc::new(Count(AtomicUsize::new(0)));
     let waker = Waker::from(count.clone());
-    assert!(outlet.poll_batch(&mut Context::from_waker(&waker), 64, &mut Vec::new()).is_pending());
+    assert!(outlet.poll_take(&mut Context::from_waker(&waker), 64, &mut VecDeque::new()).is_pending());
     for _ in 0..100 {
         outbox.push(Bytes::from_static(b"x")).unwrap();
     }
