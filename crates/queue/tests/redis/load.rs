@@ -156,32 +156,46 @@ impl Account {
 pub(crate) struct Gateway {
     pub(crate) subscription: Arc<dyn Subscription>,
     task: JoinHandle<Account>,
-    stop: Arc<AtomicBool>,
+    state: Arc<Hearing>,
+}
+
+#[derive(Default)]
+struct Hearing {
+    stop: AtomicBool,
+    heard: AtomicU64,
 }
 
 impl Gateway {
     pub(crate) async fn open(queue: &RedisQueue, groups: u64) -> Self {
         let subscription: Arc<dyn Subscription> = queue.open(ONE).await.unwrap().into();
         subscription.subscribe((0..groups).map(group).collect()).await.unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
+        let state = Arc::new(Hearing::default());
         let task = tokio::spawn({
-            let (subscription, stop) = (Arc::clone(&subscription), Arc::clone(&stop));
+            let (subscription, state) = (Arc::clone(&subscription), Arc::clone(&state));
             async move {
                 let mut account = Account::default();
-                while !stop.load(Ordering::Relaxed) {
+                while !state.stop.load(Ordering::Relaxed) {
                     if let Ok(delivered) = timeout(Duration::from_millis(20), subscription.receive(1_000)).await {
                         account.note(delivered);
+                        state.heard.store(account.heard, Ordering::Relaxed);
                     }
                 }
                 account
             }
         });
-        Self { subscription, task, stop }
+        Self { subscription, task, state }
+    }
+
+    /// Waits until so many more are heard, of a load that goes on.
+    pub(crate) async fn hears(&self, count: u64) {
+        let heard = || self.state.heard.load(Ordering::Relaxed);
+        let wanted = heard() + count;
+        eventually("the gateway hears again", async || heard() >= wanted).await;
     }
 
     /// Accounts for all that was published.
     pub(crate) async fn settle(self, published: u64) -> Account {
-        self.stop.store(true, Ordering::Relaxed);
+        self.state.stop.store(true, Ordering::Relaxed);
         let mut account = self.task.await.unwrap();
         account.settle(&*self.subscription, published).await;
         account
