@@ -3,27 +3,32 @@
 use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 /// Facts waiting at most; further keys are dropped, as each is only of small use.
 const PENDING_MAX: usize = 100_000;
 /// Facts in one write; messages that wait for the store go in between.
 const WRITE_MAX: usize = 100;
+/// After a write, further facts gather for so long, unless they fill one: when thousands come at once, each commit is of many.
+const GATHER: Duration = Duration::from_millis(100);
 /// How long to wait after a write failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// When something was last seen, by key: noting is cheap and never waits; one task writes what gathered while it wrote
-/// before. Notes of the last moment may be lost in a crash.
+/// When something was last seen, by key: noting is cheap and never waits; one task writes what has gathered. Notes of the last
+/// moment may be lost in a crash.
 #[derive(Debug)]
 pub(crate) struct Noted<K> {
     pending: Mutex<HashMap<K, i64>>,
+    /// Something waits.
     wake: Notify,
+    /// Enough waits to fill a write.
+    full: Notify,
 }
 
 impl<K: Copy + Eq + Hash> Noted<K> {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { pending: Mutex::new(HashMap::new()), wake: Notify::new() })
+        Arc::new(Self { pending: Mutex::default(), wake: Notify::new(), full: Notify::new() })
     }
 
     pub(crate) fn note(&self, key: K, seen_ms: i64) {
@@ -31,8 +36,12 @@ impl<K: Copy + Eq + Hash> Noted<K> {
         if pending.len() < PENDING_MAX || pending.contains_key(&key) {
             let seen = pending.entry(key).or_insert(seen_ms);
             *seen = seen_ms.max(*seen);
+            let is_full = pending.len() >= WRITE_MAX;
             drop(pending);
             self.wake.notify_one();
+            if is_full {
+                self.full.notify_one();
+            }
         }
     }
 
@@ -57,8 +66,17 @@ impl<K: Copy + Eq + Hash> Noted<K> {
         loop {
             let stopping = stop.is_cancelled();
             let seen = self.take();
-            let is_empty = seen.is_empty();
-            if !is_empty && let Err(error) = write(seen.clone()).await {
+            if seen.is_empty() {
+                if stopping {
+                    return;
+                }
+                tokio::select! {
+                    () = self.wake.notified() => {}
+                    () = stop.cancelled() => {}
+                }
+                continue;
+            }
+            if let Err(error) = write(seen.clone()).await {
                 tracing::warn!(%error, "could not note when users were last seen");
                 if stopping {
                     return;
@@ -67,21 +85,73 @@ impl<K: Copy + Eq + Hash> Noted<K> {
                     self.note(key, seen_ms);
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(RETRY) => {}
+                    () = sleep(RETRY) => {}
                     () = stop.cancelled() => {}
                 }
-                continue;
-            }
-            if !is_empty {
-                continue;
-            }
-            if stopping {
-                return;
-            }
-            tokio::select! {
-                () = self.wake.notified() => {}
-                () = stop.cancelled() => {}
+            } else if self.pending.lock().len() < WRITE_MAX {
+                tokio::select! {
+                    () = sleep(GATHER) => {}
+                    () = self.full.notified() => {}
+                    () = stop.cancelled() => {}
+                }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Writes = Arc<Mutex<Vec<Vec<(u64, i64)>>>>;
+
+    /// Writes to a list, until it is stopped.
+    fn writing(noted: &Arc<Noted<u64>>) -> (Writes, impl AsyncFnOnce()) {
+        let (writes, stop) = (Writes::default(), CancellationToken::new());
+        let task = tokio::spawn(Arc::clone(noted).run(stop.clone(), {
+            let writes = Arc::clone(&writes);
+            move |seen| {
+                writes.lock().push(seen);
+                std::future::ready(Ok(()))
+            }
+        }));
+        let end = async move || {
+            stop.cancel();
+            task.await.unwrap();
+        };
+        (writes, end)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_note_is_written_at_once_and_what_comes_close_after_it_together() {
+        let noted = Noted::new();
+        let (writes, end) = writing(&noted);
+        for key in 0..50 {
+            noted.note(key, 7);
+            sleep(Duration::from_millis(1)).await;
+            assert_eq!(writes.lock().len(), 1, "{key}");
+        }
+        sleep(GATHER).await;
+        assert_eq!(writes.lock().iter().map(Vec::len).collect::<Vec<_>>(), [1, 49]);
+        end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_storm_fills_writes_and_waits_for_nothing_and_the_rest_is_written_at_the_end() {
+        let noted = Noted::new();
+        let (writes, end) = writing(&noted);
+        let keys = 10 * WRITE_MAX as u64 + 7;
+        (0..keys).for_each(|key| noted.note(key, key.cast_signed()));
+        // Nobody's time passes: the clock goes on only when all wait.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(writes.lock().len() >= 10 && writes.lock().iter().all(|write| write.len() <= WRITE_MAX));
+        noted.note(0, 9);
+        noted.note(0, 8);
+        end().await;
+        let written = writes.lock().concat();
+        assert_eq!(written.len() as u64, keys + 1);
+        assert!(written.contains(&(0, 9)) && !written.contains(&(0, 8)), "the newest counts");
     }
 }

@@ -6,7 +6,8 @@ use protocol::UserId;
 use super::{
     MysqlStore,
     convert::{self, column, get},
-    lists::{ids, parts, sql, steps},
+    lists::{ids, parts},
+    script::Value,
     transaction::{read, write},
 };
 use crate::{LastSeen, Result};
@@ -16,19 +17,13 @@ impl LastSeen for MysqlStore {
     async fn note_seen(&self, mut seen: Vec<(UserId, i64)>) -> Result<()> {
         // In one order for all who do so.
         seen.sort_unstable();
-        write!(self, |connection| {
-            for part in steps(&seen) {
-                let mut note = sqlx::query(sql(
-                    "INSERT INTO last_seen (user, seen_ms) VALUES ",
-                    part.len(),
-                    2,
-                    " ON DUPLICATE KEY UPDATE seen_ms = GREATEST(seen_ms, VALUES(seen_ms))",
-                ));
-                for (user, seen_ms) in part {
-                    note = note.bind(column(user.get())).bind(*seen_ms);
-                }
-                note.execute(&mut *connection).await?;
-            }
+        write!(self, |_connection, last| {
+            let rows: Vec<_> = seen.iter().map(|(user, ms)| [Value::id(user.get()), Value::Number(*ms)]).collect();
+            last.rows(
+                "INSERT INTO last_seen (user, seen_ms) VALUES ",
+                &rows,
+                " ON DUPLICATE KEY UPDATE seen_ms = GREATEST(seen_ms, VALUES(seen_ms))",
+            );
             Ok(())
         })
     }

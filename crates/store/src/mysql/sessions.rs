@@ -10,6 +10,7 @@ use super::{
     accounts::{self, note_tellings},
     convert::{self, column, get},
     links,
+    script::Script,
 };
 use crate::{
     LINK_RETRY_MS, NewSession, Rotation, SessionRow, Telling, TokenHash,
@@ -183,35 +184,23 @@ async fn token(connection: &mut MySqlConnection, hash: TokenHash) -> sqlx::Resul
 }
 
 /// Notes when sessions were in use.
-pub(super) async fn touch(
-    connection: &mut MySqlConnection,
-    seen: &[(SessionId, i64)],
-    lifetime_ms: i64,
-) -> sqlx::Result<()> {
+pub(super) fn touch(last: &mut Script, seen: &[(SessionId, i64)], lifetime_ms: i64) {
     let mut seen = seen.to_vec();
     // In one order for all who do so.
     seen.sort_unstable();
     for (session, seen_ms) in seen {
         let (session, expires_ms) = (column(session.get()), seen_ms.saturating_add(lifetime_ms));
-        sqlx::query(
-            "UPDATE sessions SET seen_ms = GREATEST(seen_ms, ?), refresh_expires_ms = GREATEST(refresh_expires_ms, ?)
-             WHERE id = ? AND ended_ms IS NULL",
-        )
-        .bind(seen_ms)
-        .bind(expires_ms)
-        .bind(session)
-        .execute(&mut *connection)
-        .await?;
-        sqlx::query(
+        last.statement(&format!(
+            "UPDATE sessions SET seen_ms = GREATEST(seen_ms, {seen_ms}),
+                 refresh_expires_ms = GREATEST(refresh_expires_ms, {expires_ms})
+             WHERE id = {session} AND ended_ms IS NULL"
+        ));
+        last.statement(&format!(
             "UPDATE refresh_tokens JOIN sessions ON sessions.id = refresh_tokens.session
-             SET expires_ms = GREATEST(expires_ms, ?) WHERE session = ? AND used_by IS NULL AND ended_ms IS NULL",
-        )
-        .bind(expires_ms)
-        .bind(session)
-        .execute(&mut *connection)
-        .await?;
+             SET expires_ms = GREATEST(expires_ms, {expires_ms})
+             WHERE session = {session} AND used_by IS NULL AND ended_ms IS NULL"
+        ));
     }
-    Ok(())
 }
 
 /// Ends a session and notes what is to be told; `false` if there is none, or it has ended before.
