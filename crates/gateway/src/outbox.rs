@@ -118,8 +118,9 @@ impl Outbox {
 pub(crate) struct Outlet(Arc<Shared>);
 
 impl Outlet {
-    /// Moves what waits to `frames`, which is empty, up to `bytes_max` bytes (or a little more). Ready if more waits, and with an
-    /// error if none will follow; what was moved is good in any case. It counts no longer against the limit.
+    /// Moves what waits to `frames`, which is empty, up to `bytes_max` bytes (or a little more). Ready if more may wait: then this
+    /// has to be asked again, as nobody is woken for it. Ready with an error if none will follow; what was moved is good in any
+    /// case. It counts no longer against the limit.
     pub(crate) fn poll_take(
         &mut self,
         context: &mut Context<'_>,

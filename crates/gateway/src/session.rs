@@ -341,7 +341,10 @@ impl<T: Transport> Session<T> {
         for frame in frames {
             self.transport.feed(&frame);
         }
-        if let Poll::Ready(Err(closed)) = taken {
+        // If much was fed, its reader has the time that readers have, not only that of a goodbye: this is asked again then.
+        if let Poll::Ready(Err(closed)) = taken
+            && !self.is_full()
+        {
             self.close(closed);
         }
         matches!(taken, Poll::Ready(Ok(())))

@@ -18,10 +18,11 @@ use mariadb::{
     load::{judge, send},
     scene::{account, group, ids, making, message, open, users},
 };
-use protocol::ConversationId;
+use protocol::{ConversationId, SessionId};
 use sqlx::{Connection as _, MySqlConnection};
 use store::{
-    Act, Effect, Error, Headed, Messages, NewAccount, NewEntry, PageRequest, ReadMark, Refused, Revision, Users,
+    Act, Effect, Error, Headed, LastSeen, Messages, NewAccount, NewEntry, PageRequest, ReadMark, Refused, Revision,
+    Users,
     mysql::{MysqlConfig, MysqlStore, OpenError},
 };
 use tokio::task::JoinSet;
@@ -294,7 +295,12 @@ async fn connections_that_ended_while_they_were_idle_cost_nobody_an_error() {
         assert_eq!(outcome.position, position);
         kill_others(&mut connection).await;
         assert_eq!(store.groups_of(members[1]).await.unwrap(), [log.group()]);
+        kill_others(&mut connection).await;
+        store.note_seen(vec![(members[0], 7), (members[1], 8)]).await.unwrap();
+        kill_others(&mut connection).await;
+        store.touch_sessions(vec![(SessionId::new(7), 7), (SessionId::new(8), 8)], 9).await.unwrap();
     }
+    assert_eq!(store.last_seen(vec![members[1]]).await.unwrap(), [(members[1], 8)]);
 }
 
 /// `kill -9` of the server under load, and another start: the store recovers by itself.

@@ -77,7 +77,7 @@ async fn what_is_lost_when_connections_are_killed_is_told_exactly() {
         gateway.metrics().lost.get() > 0
     })
     .await;
-    hearing.hears(2_000).await;
+    hearing.hears(&load).await;
     let account = hearing.settle(load.stop().await).await;
     assert!(account.lost > 0, "{account:?}");
 }
@@ -96,7 +96,7 @@ async fn after_redis_was_killed_and_came_back_empty_everything_heals() {
         server.restart().await.unwrap();
         let back = Instant::now();
         load.goes_on(500).await;
-        hearing.hears(500).await;
+        hearing.hears(&load).await;
         routes_become(&service, ALICE, &[ONE]).await;
         assert!(back.elapsed() < Duration::from_secs(20), "healed only after {:?}", back.elapsed());
     }
@@ -126,7 +126,7 @@ async fn while_redis_stands_still_calls_fail_in_time_and_afterwards_all_is_accou
     }
     server.process.resume();
     load.goes_on(1_000).await;
-    hearing.hears(1_000).await;
+    hearing.hears(&load).await;
     routes_become(&service, ALICE, &[ONE]).await;
     let slowest = load.slowest();
     assert!(slowest < config.timeout + SLACK, "publishing took {slowest:?}");

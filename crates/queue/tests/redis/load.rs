@@ -41,6 +41,8 @@ pub(crate) struct Load {
 #[derive(Default)]
 struct State {
     stop: AtomicBool,
+    /// Begun so far.
+    rounds: AtomicU64,
     published: AtomicU64,
     failed: AtomicU64,
     slowest_ms: AtomicU64,
@@ -54,6 +56,7 @@ impl Load {
             async move {
                 let mut number = 0;
                 while !state.stop.load(Ordering::Relaxed) {
+                    state.rounds.store(number + 1, Ordering::Relaxed);
                     let publications: Vec<_> = (0..groups).map(|topic| publication(topic, number)).collect();
                     let (count, began) = (publications.len() as u64, Instant::now());
                     let outcome = queue.publish(publications).await;
@@ -162,7 +165,8 @@ pub(crate) struct Gateway {
 #[derive(Default)]
 struct Hearing {
     stop: AtomicBool,
-    heard: AtomicU64,
+    /// Rounds of the load of which something was heard in every group.
+    rounds: AtomicU64,
 }
 
 impl Gateway {
@@ -177,7 +181,9 @@ impl Gateway {
                 while !state.stop.load(Ordering::Relaxed) {
                     if let Ok(delivered) = timeout(Duration::from_millis(20), subscription.receive(1_000)).await {
                         account.note(delivered);
-                        state.heard.store(account.heard, Ordering::Relaxed);
+                        if account.next.len() as u64 == groups {
+                            state.rounds.store(account.next.iter().copied().min().unwrap_or(0), Ordering::Relaxed);
+                        }
                     }
                 }
                 account
@@ -186,11 +192,11 @@ impl Gateway {
         Self { subscription, task, state }
     }
 
-    /// Waits until so many more are heard, of a load that goes on.
-    pub(crate) async fn hears(&self, count: u64) {
-        let heard = || self.state.heard.load(Ordering::Relaxed);
-        let wanted = heard() + count;
-        eventually("the gateway hears again", async || heard() >= wanted).await;
+    /// Waits until in every group something is heard that was published from now on, by a load that goes on.
+    pub(crate) async fn hears(&self, load: &Load) {
+        let begun = load.state.rounds.load(Ordering::Relaxed);
+        let rounds = || self.state.rounds.load(Ordering::Relaxed);
+        eventually("the gateway hears every group again", async || rounds() > begun).await;
     }
 
     /// Accounts for all that was published.

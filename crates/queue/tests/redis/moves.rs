@@ -39,7 +39,7 @@ async fn after_sentinels_replaced_the_master_everything_heals() {
     // One that hangs must not hold up the others, either.
     servers.sentinels[0].process.pause();
     load.goes_on(1_000).await;
-    hearing.hears(1_000).await;
+    hearing.hears(&load).await;
     servers.sentinels[0].process.resume();
     routes_become(&service, ALICE, &[ONE]).await;
     assert!(answers(servers.servers[1].address(), "AUTH servers\r\nROLE\r\n", "master").await);
@@ -69,14 +69,14 @@ async fn topics_and_routes_follow_their_slots_and_survive_a_server_of_the_cluste
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     load.goes_on(1_000).await;
-    hearing.hears(1_000).await;
+    hearing.hears(&load).await;
     routes_become(&service, ALICE, &[ONE]).await;
 
     cluster.nodes[2].process.kill();
     load.fails().await;
     cluster.nodes[2].restart().await.unwrap();
     load.goes_on(1_000).await;
-    hearing.hears(1_000).await;
+    hearing.hears(&load).await;
     routes_become(&service, ALICE, &[ONE]).await;
     let account = hearing.settle(load.stop().await).await;
     assert!(account.lost > 0, "{account:?}");

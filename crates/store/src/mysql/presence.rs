@@ -7,7 +7,7 @@ use super::{
     MysqlStore,
     convert::{self, column, get},
     lists::{ids, parts},
-    script::Value,
+    script::{Script, Value},
     transaction::{read, write},
 };
 use crate::{LastSeen, Result};
@@ -17,14 +17,15 @@ impl LastSeen for MysqlStore {
     async fn note_seen(&self, mut seen: Vec<(UserId, i64)>) -> Result<()> {
         // In one order for all who do so.
         seen.sort_unstable();
-        write!(self, |_connection, last| {
-            let rows: Vec<_> = seen.iter().map(|(user, ms)| [Value::id(user.get()), Value::Number(*ms)]).collect();
-            last.rows(
+        let rows: Vec<_> = seen.iter().map(|(user, ms)| [Value::id(user.get()), Value::Number(*ms)]).collect();
+        write!(self, |connection| {
+            let mut notes = Script::default();
+            notes.rows(
                 "INSERT INTO last_seen (user, seen_ms) VALUES ",
                 &rows,
                 " ON DUPLICATE KEY UPDATE seen_ms = GREATEST(seen_ms, VALUES(seen_ms))",
             );
-            Ok(())
+            notes.execute(connection).await
         })
     }
 

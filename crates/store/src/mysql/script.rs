@@ -99,6 +99,11 @@ impl Script {
         Ok(found)
     }
 
+    /// Executes them all, for what they do.
+    pub(super) async fn execute(self, connection: &mut MySqlConnection) -> sqlx::Result<()> {
+        self.fetch(connection).await.map(drop)
+    }
+
     /// Executes them all and commits.
     pub(super) async fn commit(mut self, connection: &mut MySqlConnection) -> Result<(), CommitError> {
         self.statement("COMMIT");

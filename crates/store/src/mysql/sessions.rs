@@ -183,24 +183,26 @@ async fn token(connection: &mut MySqlConnection, hash: TokenHash) -> sqlx::Resul
     .transpose()
 }
 
-/// Notes when sessions were in use.
-pub(super) fn touch(last: &mut Script, seen: &[(SessionId, i64)], lifetime_ms: i64) {
+/// What notes when sessions were in use.
+pub(super) fn touch(seen: &[(SessionId, i64)], lifetime_ms: i64) -> Script {
+    let mut notes = Script::default();
     let mut seen = seen.to_vec();
     // In one order for all who do so.
     seen.sort_unstable();
     for (session, seen_ms) in seen {
         let (session, expires_ms) = (column(session.get()), seen_ms.saturating_add(lifetime_ms));
-        last.statement(&format!(
+        notes.statement(&format!(
             "UPDATE sessions SET seen_ms = GREATEST(seen_ms, {seen_ms}),
                  refresh_expires_ms = GREATEST(refresh_expires_ms, {expires_ms})
              WHERE id = {session} AND ended_ms IS NULL"
         ));
-        last.statement(&format!(
+        notes.statement(&format!(
             "UPDATE refresh_tokens JOIN sessions ON sessions.id = refresh_tokens.session
              SET expires_ms = GREATEST(expires_ms, {expires_ms})
              WHERE session = {session} AND used_by IS NULL AND ended_ms IS NULL"
         ));
     }
+    notes
 }
 
 /// Ends a session and notes what is to be told; `false` if there is none, or it has ended before.

@@ -64,10 +64,7 @@ impl Users for MysqlStore {
     }
 
     async fn touch_sessions(&self, seen: Vec<(SessionId, i64)>, lifetime_ms: i64) -> Result<()> {
-        write!(self, |_connection, last| {
-            sessions::touch(last, &seen, lifetime_ms);
-            Ok(())
-        })
+        write!(self, |connection| sessions::touch(&seen, lifetime_ms).execute(connection).await)
     }
 
     async fn end_session(&self, user: UserId, session: SessionId, now_ms: i64, tell: Vec<Telling>) -> Result<bool> {
