@@ -132,9 +132,14 @@ impl Bed {
         self.queue.publish(vec![Publication { topic, payload }]).await.unwrap();
     }
 
+    /// Publishes to the gateway what arrives there together.
+    pub(super) async fn publish_batch(&self, deliveries: Vec<Delivery>) {
+        let payload = Batch { deliveries }.encode_to_vec().into();
+        self.queue.publish(vec![Publication { topic: Topic::Gateway(GATEWAY), payload }]).await.unwrap();
+    }
+
     pub(super) async fn publish_to(&self, users: &[u64], what: What) {
-        let delivery = Delivery { users: users.to_vec(), what: Some(what), ..Delivery::default() };
-        self.publish(Topic::Gateway(GATEWAY), delivery).await;
+        self.publish_batch(vec![Delivery { users: users.to_vec(), what: Some(what), ..Delivery::default() }]).await;
     }
 
     /// Publishes a text in a direct conversation.

@@ -3,6 +3,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 use protocol::{
     TCP_PREFACE, WEBSOCKET_JSON, WEBSOCKET_PROTOBUF,
     limits::CLIENT_FRAME_BYTES_MAX,
+    queue::{Delivery, delivery::What},
     wire::{
         ClientFrame, DeleteAccount, ErrorCode, FindUsers, GoodbyeReason, History, ListMembers, LogIn, OpenDirect, Ping,
         ServerFrame, Sync, client_frame::Body as Request, open_direct, send::Target, server_frame::Body,
@@ -12,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite;
 
 use super::{
-    bed::{Bed, connect_body, eventually, send, send_to, soon, unlimited},
+    bed::{Bed, Tcp, connect_body, direct_entry, eventually, send, send_to, soon, unlimited},
     services::DELETED,
 };
 use crate::{Config, session, transport};
@@ -403,6 +404,32 @@ async fn a_client_that_leaves_its_answers_unread_is_closed_after_the_write_timeo
     let took = started.elapsed().as_secs();
     assert!((10..=12).contains(&took), "{took}");
     assert_eq!(bed.figure("mpim_gateway_slow_consumers_total"), 1);
+}
+
+/// What was pushed before has the time that readers have, and not only that of a goodbye.
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_whose_session_ends_is_given_the_pushes_before_it_first() {
+    let bed = Bed::new().await;
+    let (client, session) = session_in_memory(&bed);
+    let session = tokio::spawn(session);
+    let mut client = Tcp::on(client).await;
+    client.connect(7).await;
+    let text = "x".repeat(30_000);
+    for position in 1..=4 {
+        bed.publish_direct(&[7], position, &text).await;
+        // Until nobody has anything to do: the connection is full, and the session almost.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let to_7 = |what| Delivery { users: vec![7], what: Some(what), ..Delivery::default() };
+    let deliveries = vec![to_7(What::Entry(direct_entry(5, &text))), to_7(What::EndedSession(70))];
+    bed.publish_batch(deliveries).await;
+    // Longer than a goodbye may take, but not than a reader.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(!session.is_finished());
+    assert_eq!(client.texts(5).await, [(); 5].map(|()| text.clone()));
+    client.expect_goodbye(GoodbyeReason::GoodbyeSessionEnded).await;
+    drop(client);
+    session.await.unwrap();
 }
 
 #[test]
