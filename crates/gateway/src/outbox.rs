@@ -118,21 +118,19 @@ impl Outbox {
 pub(crate) struct Outlet(Arc<Shared>);
 
 impl Outlet {
-    /// Moves what waits to `frames`, which is empty, up to `bytes_max` bytes (or a little more). Ready if more may wait: then this
-    /// has to be asked again, as nobody is woken for it. Ready with an error if none will follow; what was moved is good in any
-    /// case. It counts no longer against the limit.
+    /// Takes what waits, up to `bytes_max` bytes (or a little more). Ready if more may wait: then this has to be asked again, as
+    /// nobody is woken for it. Ready with an error if none will follow. What was taken counts no longer against the limit.
     pub(crate) fn poll_take(
         &mut self,
         context: &mut Context<'_>,
         bytes_max: usize,
-        frames: &mut VecDeque<Bytes>,
-    ) -> Poll<Result<(), Closed>> {
+    ) -> (VecDeque<Bytes>, Poll<Result<(), Closed>>) {
         let mut state = self.0.state.lock();
         if state.closed == Some(Closed::Cut) {
-            return Poll::Ready(Err(Closed::Cut));
+            return (VecDeque::new(), Poll::Ready(Err(Closed::Cut)));
         }
         if state.bytes > bytes_max {
-            let mut bytes = 0;
+            let (mut frames, mut bytes) = (VecDeque::new(), 0);
             while bytes < bytes_max
                 && let Some(frame) = state.frames.pop_front()
             {
@@ -140,14 +138,14 @@ impl Outlet {
                 frames.push_back(frame);
             }
             state.bytes -= bytes;
-            return Poll::Ready(Ok(()));
+            return (frames, Poll::Ready(Ok(())));
         }
         // The buffer goes as well: an idle connection keeps none.
-        *frames = std::mem::take(&mut state.frames);
+        let frames = std::mem::take(&mut state.frames);
         state.bytes = 0;
         // Also once it is closed: it may be cut yet.
         state.register(context);
-        state.closed.map_or(Poll::Pending, |closed| Poll::Ready(Err(closed)))
+        (frames, state.closed.map_or(Poll::Pending, |closed| Poll::Ready(Err(closed))))
     }
 
     /// Why the outbox was closed, if it must be obeyed before what waits has left. Registers for the change.

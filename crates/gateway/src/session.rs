@@ -10,7 +10,6 @@ mod unwritten;
 mod watchdog;
 
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     net::IpAddr,
     sync::Arc,
@@ -335,8 +334,7 @@ impl<T: Transport> Session<T> {
             }
             return false;
         }
-        let mut frames = VecDeque::new();
-        let taken = self.outlet.poll_take(context, UNWRITTEN_BYTES_MAX, &mut frames);
+        let (frames, taken) = self.outlet.poll_take(context, UNWRITTEN_BYTES_MAX);
         self.gateway.metrics.frames_out.inc_by(frames.len() as u64);
         for frame in frames {
             self.transport.feed(&frame);

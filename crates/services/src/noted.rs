@@ -23,15 +23,12 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Noted<K> {
     pending: Mutex<HashMap<K, i64>>,
-    /// Something waits.
     wake: Notify,
-    /// Enough waits to fill a write.
-    full: Notify,
 }
 
 impl<K: Copy + Eq + Hash> Noted<K> {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { pending: Mutex::default(), wake: Notify::new(), full: Notify::new() })
+        Arc::new(Self { pending: Mutex::default(), wake: Notify::new() })
     }
 
     pub(crate) fn note(&self, key: K, seen_ms: i64) {
@@ -39,12 +36,8 @@ impl<K: Copy + Eq + Hash> Noted<K> {
         if pending.len() < PENDING_MAX || pending.contains_key(&key) {
             let seen = pending.entry(key).or_insert(seen_ms);
             *seen = seen_ms.max(*seen);
-            let is_full = pending.len() >= WRITE_MAX;
             drop(pending);
             self.wake.notify_one();
-            if is_full {
-                self.full.notify_one();
-            }
         }
     }
 
@@ -103,7 +96,7 @@ impl<K: Copy + Eq + Hash> Noted<K> {
     async fn gather(&self) {
         let until = Instant::now() + GATHER;
         while self.pending.lock().len() < WRITE_MAX {
-            if timeout_at(until, self.full.notified()).await.is_err() {
+            if timeout_at(until, self.wake.notified()).await.is_err() {
                 return;
             }
         }

@@ -14,8 +14,7 @@ fn outbox(bytes_max: usize, frames_max: usize) -> (Outbox, Outlet, Counter) {
 
 /// What leaves at once, and whether more waits or none will follow.
 fn take(outlet: &mut Outlet, bytes_max: usize) -> (Vec<Bytes>, Poll<Result<(), Closed>>) {
-    let mut frames = VecDeque::new();
-    let taken = outlet.poll_take(&mut Context::from_waker(Waker::noop()), bytes_max, &mut frames);
+    let (frames, taken) = outlet.poll_take(&mut Context::from_waker(Waker::noop()), bytes_max);
     (frames.into(), taken)
 }
 
@@ -93,10 +92,9 @@ async fn a_push_and_a_close_wake_the_socket_task() {
     let (outbox, mut outlet, _) = outbox(100, 10);
     let task = tokio::spawn(async move {
         let mut left = Vec::new();
-        let mut frames = VecDeque::new();
         let closed = poll_fn(|context| {
-            let taken = outlet.poll_take(context, 64, &mut frames);
-            left.extend(frames.drain(..));
+            let (frames, taken) = outlet.poll_take(context, 64);
+            left.extend(frames);
             taken
         });
         let closed = closed.await;
@@ -120,7 +118,7 @@ fn a_socket_task_is_woken_once_for_many_pushes() {
     let (outbox, mut outlet, _) = outbox(1_000, 1_000);
     let count = Arc::new(Count(AtomicUsize::new(0)));
     let waker = Waker::from(count.clone());
-    assert!(outlet.poll_take(&mut Context::from_waker(&waker), 64, &mut VecDeque::new()).is_pending());
+    assert!(outlet.poll_take(&mut Context::from_waker(&waker), 64).1.is_pending());
     for _ in 0..100 {
         outbox.push(Bytes::from_static(b"x")).unwrap();
     }
